@@ -1,0 +1,170 @@
+"""What the engine is given and what it returns: records in, Plans out, and the Protocols between core and edges.
+
+May not contain: a client, a retry, a clock. A Plan is data: carrying it out twice in two transactions, of which one
+aborts, is the same as carrying it out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+from msgspec import Struct, json
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Topic(StrEnum):
+    """Logical topic names; the edges put the installation's prefix in front (design.md 3)."""
+
+    RAW = "email.raw"
+    RAW_DLQ = "email.raw.dlq"
+    EVENTS = "email.events"
+    EVENTS_DLQ = "email.events.dlq"
+    TRANSITIONS = "journey.transitions"
+    CONTACTS = "journey.contacts"
+    STATE = "stagepost.state"
+    TALLIES = "stagepost.tallies"
+    TALLIES_DLQ = "stagepost.tallies.dlq"
+    ROLLUP = "stagepost.rollup"
+    METRICS = "email.metrics"
+    ALERTS = "email.alerts"
+    ALERTS_DLQ = "email.alerts.dlq"
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One consumed record. ``timestamp`` is the broker's, in micros."""
+
+    topic: Topic
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Emit(Struct, frozen=True):
+    """One record to produce. ``partition`` None: murmur2 of the key over the topic's partitions."""
+
+    topic: Topic
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+
+
+CONTROL_KEY = b"\x00control"
+"""Reserved key of control records in a state topic; a contact id cannot hold a NUL, see ``engine/intake.py``."""
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """The last record of every transaction of a partition, in its state topic (delivery.md 2)."""
+
+    seq: int
+    in_off: int
+    """Offset of the next input record."""
+    clock: int
+    """Partition clock, micros."""
+    n_out: int
+    n_states: int
+    definitions: dict[str, str]
+    """Journey name to version (or the rollup's own settings version) that computed this batch."""
+    codec: int
+    proto: int
+    writer: str
+
+
+encode_control = json.Encoder().encode
+decode_control = json.Decoder(Control).decode
+
+
+class PartitionPlan(Struct, frozen=True, kw_only=True):
+    """All that one batch does to one partition; carried out in one transaction, or not at all.
+
+    ``states`` maps a state key to its packed bytes, None for a tombstone; ``due`` maps a state key to its next timer,
+    None when it has none left, for every key of ``states``. ``entries`` are the decoded states, for the cache only.
+    ``after`` is published after the commit by an idempotent producer outside any transaction (alert records).
+    """
+
+    partition: int
+    seq: int
+    next_offset: int
+    clock: int
+    emits: tuple[Emit, ...] = ()
+    states: Mapping[str, bytes | None] = {}
+    due: Mapping[str, int | None] = {}
+    entries: Mapping[str, Any] = {}
+    after: tuple[Emit, ...] = ()
+    counts: Mapping[tuple[str, ...], int] = {}
+    """What to add to the role's counters once committed: (metric name without prefix, label values...) to a number."""
+    definitions: Mapping[str, str] = {}
+
+
+class Stateless(Protocol):
+    """A processor without state: each record becomes outputs on its own (``normalise``)."""
+
+    input: Topic
+
+    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan: ...
+
+
+class Batch(Protocol):
+    """A decoded batch of one partition, opaque to the runner but for ``needs``."""
+
+    @property
+    def needs(self) -> Collection[str]:
+        """State keys that the Plan will touch and the partition's cache does not hold."""
+        ...
+
+
+class Stateful(Protocol):
+    """A keyed processor (``journey``, ``rollup``): the runner loads what ``Batch.needs`` names, then asks for the Plan.
+
+    Everything here is pure: ``Partition`` objects change only in ``applied`` and ``load``.
+    """
+
+    input: Topic
+    state: Topic
+    codec: int
+
+    def open(self, partition: int, partitions: int, control: Control | None) -> Partition:
+        """A new Partition as of ``control`` (None: nothing was ever processed); ``partitions``: count of the input topic."""
+        ...
+
+    def restore(self, partition: Partition, due: Mapping[str, int]) -> None:
+        """Hand over the timer index: state key to next due time, for every key that has one."""
+        ...
+
+    def read(self, partition: Partition, records: Sequence[Record], next_offset: int, now: int | None) -> Batch:
+        """Decode a batch once and name the states it needs. ``records`` may be empty (an idle tick).
+
+        ``next_offset``: offset to commit for it; ``now``: clock of an idle partition in micros, None while records flow.
+        """
+        ...
+
+    def load(self, partition: Partition, values: Mapping[str, bytes | None]) -> None:
+        """Put validated reads into the cache."""
+        ...
+
+    def plan(self, partition: Partition, batch: Batch) -> PartitionPlan | None:
+        """Compute the batch without changing the partition. None when nothing is to be done (no record, no timer due)."""
+        ...
+
+    def applied(self, partition: Partition, plan: PartitionPlan) -> None:
+        """The Plan was committed: cache := new, seq, clock and timers move on."""
+        ...
+
+    def assigned(self, partition: Partition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
+        """Records to publish again outside a transaction after an assignment (live alerts); ``values``: all states."""
+        ...
+
+
+class Partition(Protocol):
+    """What a processor remembers of one partition between batches."""
+
+    number: int
+    seq: int
+    clock: int
+    next_offset: int

@@ -1,0 +1,1 @@
+"""The journey language: a definition file, its compiled form, and the one step that moves a contact. Pure."""
