@@ -1,0 +1,98 @@
+"""The ``normalise`` role as a pure processor: records of ``email.raw`` to canonical events and dead letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from stagepost.engine import cloudevents
+from stagepost.engine.dead_letters import dead_letter
+from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
+from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
+
+_HTTP = "http."
+_JSON = ("content-type", b"application/json")
+
+
+class NormaliseProcessor(Struct, frozen=True):
+    """``Stateless`` for ``email.raw``. ``accounts`` by name; a name that is not there has the defaults."""
+
+    accounts: Mapping[str, AccountConfig]
+    tenant_key: bytes
+    prefix: str = ""
+    group: str = ""
+    input: Topic = Topic.RAW
+
+    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
+        emits: list[Emit] = []
+        counts: Counter[tuple[str, ...]] = Counter()
+        for record in records:
+            provider, result = self._normalise(record)
+            trace = cloudevents.trace_of(record.headers)
+            emits += [_event(event, record, self.prefix, trace) for event in result.events]
+            if result.rejected:
+                emits.append(dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, result.rejected))
+            self._count(counts, provider, result)
+        return PartitionPlan(
+            partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=tuple(emits), counts=counts
+        )
+
+    def _normalise(self, record: Record) -> tuple[str, Normalised]:
+        headers = {name.lower(): value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+        provider = headers.get("provider", "").lower()
+        if provider not in PROVIDERS:
+            told = "no provider in the headers" if not provider else "not a provider that stagepost knows"
+            refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")
+            return "unknown", Normalised(events=(), rejected=(refused,), parts=1, without_event=0)
+        account = headers.get("account") or "default"
+        post = Post(
+            provider=provider,
+            account=account,
+            body=record.value or b"",
+            headers=_http_headers(headers),
+            received_at=_received_at(headers.get("received_at"), record.timestamp),
+            url=headers.get("url"),
+        )
+        config = self.accounts.get(account) or AccountConfig(provider=provider)
+        return provider, normalise(post, config, self.tenant_key)
+
+    @staticmethod
+    def _count(counts: Counter[tuple[str, ...]], provider: str, result: Normalised) -> None:
+        counts["parts_total", "in"] += result.parts
+        counts["parts_total", "event"] += len(result.events)
+        counts["parts_total", "rejected"] += len(result.rejected)
+        counts["parts_total", "no_event"] += result.without_event
+        for event in result.events:
+            counts["events_consumed_total", Topic.RAW, provider, event.type] += 1
+            if event.machine:
+                counts["machine_events_total", provider, event.type] += 1
+        for rejected in result.rejected:
+            counts["events_dead_lettered_total", rejected.reason] += 1
+
+
+def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:
+    part = event.raw.part if isinstance(event.raw, RawPlace) else 0
+    place = RawPlace(part=part, topic=prefix + record.topic, partition=record.partition, offset=record.offset)
+    value = encode_json(structs.replace(event, raw=place))
+    return Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=value, headers=(_JSON, *trace))
+
+
+def _http_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The request's headers as the bridge kept them: ``http.<name>``, and the content type under its own name."""
+    kept = {name[len(_HTTP) :]: value for name, value in headers.items() if name.startswith(_HTTP)}
+    if "content-type" in headers:
+        kept.setdefault("content-type", headers["content-type"])
+    return kept
+
+
+def _received_at(text: str | None, timestamp: int) -> int:
+    """When the bridge received the post; the record's timestamp where the header is missing or no time."""
+    if text is None:
+        return timestamp
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError):
+        return timestamp
