@@ -1,0 +1,44 @@
+"""A dead letter is the original, byte for byte, and where and why it was refused."""
+
+from __future__ import annotations
+
+from stagepost.engine.dead_letters import DETAIL_LIMIT, dead_letter
+from stagepost.engine.plan import Record, Topic
+from stagepost.events import Reason, Rejected
+
+RECORD = Record(Topic.RAW, 3, 41, 0, b"k", b"\xff\x00 cut", (("provider", b"sendgrid"), ("odd", b"\xfe")))
+
+
+def test_key_value_and_headers_are_kept_byte_for_byte() -> None:
+    letter = dead_letter(RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.UNDECODABLE, "cut")])
+    assert (letter.topic, letter.key, letter.value) == (Topic.RAW_DLQ, RECORD.key, RECORD.value)
+    assert letter.headers[:2] == RECORD.headers
+
+
+def test_headers_name_place_group_reason_and_detail() -> None:
+    letter = dead_letter(RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.SCHEMA, "no email", 0)])
+    assert dict(letter.headers[2:]) == {
+        "__dlq.errors.topic": b"acme.email.raw",
+        "__dlq.errors.partition": b"3",
+        "__dlq.errors.offset": b"41",
+        "__dlq.errors.group": b"acme.normalise",
+        "__dlq.errors.delivery.count": b"1",
+        "__dlq.errors.message": b"schema: no email",
+        "stagepost-reason": b"schema",
+        "stagepost-detail": b"no email",
+        "stagepost-parts": b"0:schema",
+    }
+
+
+def test_several_bad_parts_are_listed_and_the_first_gives_the_reason() -> None:
+    parts = [Rejected(Reason.SCHEMA, "a", 3), Rejected(Reason.NO_CONTACT, "b", 17)]
+    headers = dict(dead_letter(RECORD, Topic.RAW_DLQ, "t", "g", parts).headers)
+    assert (headers["stagepost-reason"], headers["stagepost-parts"]) == (b"schema", b"3:schema,17:no-contact")
+
+
+def test_detail_and_list_of_parts_are_bounded() -> None:
+    parts = [Rejected(Reason.SCHEMA, "x" * 5_000, n) for n in range(10_000)]
+    headers = dict(dead_letter(RECORD, Topic.RAW_DLQ, "t", "g", parts).headers)
+    assert len(headers["stagepost-detail"]) == DETAIL_LIMIT
+    assert len(headers["stagepost-parts"]) <= 4_000
+    assert headers["stagepost-parts"].endswith(b":schema")

@@ -1,0 +1,144 @@
+"""Reading one record of email.events: every kind of bad input has its reason, and nothing raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagepost.engine.intake import EVENT_LIMIT, Incoming, read_event, too_deep
+from stagepost.events import DAY, HOUR, Reason, Rejected, parse_rfc3339
+
+NOW = parse_rfc3339("2026-11-02T12:00:00Z")
+GOOD: dict[str, Any] = {"id": "e1", "type": "order.completed", "occurred_at": "2026-11-02T09:00:00Z", "contact": "c1"}
+
+
+def bytes_of(**changes: Any) -> bytes:
+    return msgspec.json.encode({k: v for k, v in {**GOOD, **changes}.items() if v is not ...})
+
+
+def reason_of(value: bytes | None, **options: Any) -> Reason:
+    result = read_event(value, broker_time=NOW, **options)
+    assert isinstance(result, Rejected)
+    return result.reason
+
+
+def test_a_bare_event_is_read_with_its_own_time() -> None:
+    result = read_event(bytes_of(data={"total": 5}), broker_time=NOW)
+    assert isinstance(result, Incoming)
+    assert (result.at, result.event.contact, result.event.data) == (NOW - 3 * HOUR, "c1", {"total": 5})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, Reason.UNDECODABLE),
+        (b"", Reason.UNDECODABLE),
+        (b"not json", Reason.UNDECODABLE),
+        (bytes_of()[:-4], Reason.UNDECODABLE),
+        (b"\xff\xfe{}", Reason.UNDECODABLE),
+        (bytes_of().replace(b"c1", b"\xc3\x28"), Reason.UNDECODABLE),
+        (bytes_of().replace(b'"c1"', b'"\\ud800"'), Reason.UNDECODABLE),
+        (bytes_of()[:-1] + b',"data":{"total":NaN}}', Reason.UNDECODABLE),
+        (bytes_of()[:-1] + b',"data":{"total":1e999}}', Reason.UNDECODABLE),
+        (b"[]", Reason.SCHEMA),
+        (b"7", Reason.SCHEMA),
+        (bytes_of(id=...), Reason.SCHEMA),
+        (bytes_of(id=7), Reason.SCHEMA),
+        (bytes_of(id=""), Reason.SCHEMA),
+        (bytes_of(id="x" * 300), Reason.SCHEMA),
+        (bytes_of(type="order"), Reason.SCHEMA),
+        (bytes_of(machine="yes"), Reason.SCHEMA),
+        (bytes_of(data=[1]), Reason.SCHEMA),
+        (bytes_of(occurred_at=1762074000), Reason.SCHEMA),
+        (bytes_of(occurred_at="yesterday"), Reason.SCHEMA),
+        (bytes_of(occurred_at="2026-11-02T09:00:00"), Reason.SCHEMA),
+        (bytes_of(occurred_at="1999-12-31T23:59:59Z"), Reason.IMPLAUSIBLE_TIME),
+        (bytes_of(occurred_at="2026-11-03T12:00:01Z"), Reason.IMPLAUSIBLE_TIME),
+        (bytes_of(contact=...), Reason.NO_CONTACT),
+        (bytes_of(contact=None), Reason.NO_CONTACT),
+        (bytes_of(contact=""), Reason.NO_CONTACT),
+        (bytes_of(contact="  "), Reason.NO_CONTACT),
+        (bytes_of(contact="é" * 129), Reason.NO_CONTACT),
+        (bytes_of(contact="a\x00b"), Reason.NO_CONTACT),
+        (bytes_of(data={"note": "x" * EVENT_LIMIT}), Reason.OVERSIZE),
+        (bytes_of(data={"note": "x" * 2_000_000}), Reason.OVERSIZE),
+        (bytes_of()[:-1] + b',"data":' + b"[" * 40 + b"]" * 40 + b"}", Reason.OVERSIZE),
+        (b"[" * 200_000, Reason.OVERSIZE),
+    ],
+)
+def test_each_kind_of_bad_value_has_its_reason(value: bytes | None, reason: Reason) -> None:
+    assert reason_of(value) == reason
+
+
+def test_clock_skew_up_to_a_day_is_clamped_to_the_broker_timestamp() -> None:
+    result = read_event(bytes_of(occurred_at="2026-11-03T12:00:00Z"), broker_time=NOW)
+    assert isinstance(result, Incoming)
+    assert result.at == NOW
+
+
+def test_without_a_broker_the_event_keeps_its_own_time() -> None:
+    result = read_event(bytes_of(occurred_at="2027-01-01T00:00:00Z"))
+    assert isinstance(result, Incoming)
+    assert result.at == parse_rfc3339("2027-01-01T00:00:00Z")
+
+
+def test_a_structured_cloudevent_takes_its_contact_from_the_data_else_the_subject() -> None:
+    body = {"specversion": "1.0", "id": "7", "source": "shop", "type": "order.completed", "time": GOOD["occurred_at"]}
+    by_subject = read_event(msgspec.json.encode({**body, "subject": "c1", "data": {"total": 5}}), broker_time=NOW)
+    by_data = read_event(msgspec.json.encode({**body, "subject": "c1", "data": {"contact": "c2"}}), broker_time=NOW)
+    assert isinstance(by_subject, Incoming) and isinstance(by_data, Incoming)
+    assert (by_subject.event.contact, by_subject.event.data) == ("c1", {"total": 5})
+    assert by_data.event.contact == "c2"
+    assert reason_of(msgspec.json.encode({**body, "data": {}})) == Reason.NO_CONTACT
+    assert reason_of(msgspec.json.encode({**body, "data": "text"})) == Reason.SCHEMA
+
+
+def test_a_binary_cloudevent_without_time_has_the_broker_timestamp() -> None:
+    headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"7"),
+        ("ce_source", b"shop"),
+        ("ce_type", b"order.completed"),
+        ("ce_subject", b"c9"),
+    )
+    result = read_event(b'{"total": 5}', headers=headers, broker_time=NOW)
+    assert isinstance(result, Incoming)
+    assert (result.at, result.event.id, result.event.contact, result.event.data) == (NOW, "7", "c9", {"total": 5})
+
+
+def test_a_cloudevent_of_the_vocabulary_lifts_the_canonical_fields_from_its_data() -> None:
+    body = {
+        **{"specversion": "1.0", "id": "7", "source": "esp", "type": "email.clicked", "subject": "c1"},
+        **{"time": GOOD["occurred_at"], "data": {"campaign": "nurture-1", "url": "https://example.com/", "machine": False}},
+    }
+    result = read_event(msgspec.json.encode(body), broker_time=NOW)
+    assert isinstance(result, Incoming)
+    assert (result.event.campaign, result.event.url, result.event.machine) == ("nurture-1", "https://example.com/", False)
+
+
+def test_brackets_inside_strings_do_not_nest() -> None:
+    assert not too_deep(msgspec.json.encode({"note": "[" * 100 + '"\\' + "{" * 100}))
+    assert too_deep(b'{"a":' + b"[" * 32 + b"]" * 32 + b"}")
+
+
+@given(st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_raise(value: bytes) -> None:
+    assert isinstance(read_event(value, broker_time=NOW), Incoming | Rejected)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.integers(), max_size=2)
+            for name in ("id", "type", "occurred_at", "contact", "campaign", "data", "metadata", "tags", "specversion", "smtp")
+        },
+    )
+)
+def test_no_object_raises_and_an_accepted_one_lies_in_time(changes: dict[str, Any]) -> None:
+    result = read_event(msgspec.json.encode({**GOOD, **changes}), broker_time=NOW)
+    assert isinstance(result, Rejected) or result.at <= NOW + DAY
