@@ -35,9 +35,7 @@ EMAIL_TYPES = frozenset(
 )
 """What providers report. Anything else with a dot, outside CONTACT_TYPES, is a custom activity."""
 
-CONTACT_TYPES = frozenset(
-    "contact." + name for name in "subscribed consent_given consent_withdrawn erased".split()
-)
+CONTACT_TYPES = frozenset("contact." + name for name in "subscribed consent_given consent_withdrawn erased".split())
 """What the company says about a contact itself."""
 
 

@@ -46,7 +46,7 @@ def headers(
     causation: str | None = None,
     trace: Headers = (),
 ) -> Headers:
-    """Headers of a public record in binary mode. ``trace``: ``traceparent`` and ``tracestate`` of the cause, if it had any."""
+    """Headers of a public record in binary mode. ``trace``: the trace context of the cause, if it had any."""
     attributes = [
         _VERSION,
         ("ce_id", id_.encode()),
@@ -80,7 +80,7 @@ def attributes_of(record_headers: Headers) -> dict[str, str] | None:
 
 
 def is_structured(record_headers: Headers, body: Any) -> bool:
-    """Whether a decoded body is a CloudEvent in structured mode: by its content type, or by carrying ``specversion``."""
+    """Whether a decoded body is a CloudEvent in structured mode: by content type, or by carrying ``specversion``."""
     if not isinstance(body, Mapping):
         return False
     if any(name == "content-type" and value and value.startswith(STRUCTURED) for name, value in record_headers):

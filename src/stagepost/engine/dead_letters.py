@@ -1,4 +1,4 @@
-"""Dead letters: the original key, value and headers byte for byte, with why and from where (experience.md 3, KIP-1191)."""
+"""Dead letters: the original key, value and headers byte for byte, with why and from where (KIP-1191)."""
 
 from __future__ import annotations
 

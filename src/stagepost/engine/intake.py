@@ -67,7 +67,7 @@ def read_event(value: bytes | None, *, headers: Headers = (), broker_time: int |
 
 
 def too_deep(value: bytes, limit: int = DEPTH_LIMIT) -> bool:
-    """Whether brackets nest deeper than ``limit`` outside strings; cheap for the usual record, which has few brackets."""
+    """Whether brackets nest deeper than ``limit`` outside strings; cheap for a record with few brackets."""
     if value.count(b"{") + value.count(b"[") <= limit:
         return False
     depth = 0
@@ -118,7 +118,9 @@ def _from_cloudevent(attributes: Mapping[str, Any], data: Any, broker_time: int 
         return Rejected(Reason.NO_CONTACT, "neither data.contact nor subject")
     known = type_ in EMAIL_TYPES or type_ in CONTACT_TYPES
     fields = data if known else {"data": data}
-    return msgspec.convert({**fields, "id": attributes.get("id"), "type": type_, "occurred_at": time, "contact": contact}, Event)
+    return msgspec.convert(
+        {**fields, "id": attributes.get("id"), "type": type_, "occurred_at": time, "contact": contact}, Event
+    )
 
 
 def _checked(event: Event, broker_time: int | None) -> Incoming | Rejected:
@@ -156,5 +158,5 @@ def _schema_rejection(value: bytes, error: msgspec.ValidationError) -> Rejected:
 
 
 def _where(error: Exception) -> str:
-    """The decoder's words on type and place. It quotes no value of the payload, but for an unknown enum: none is used."""
+    """The decoder's words on type and place; it quotes no value of the payload."""
     return str(error).split("\n", 1)[0]

@@ -34,14 +34,18 @@ class NormaliseProcessor(Struct, frozen=True):
             trace = cloudevents.trace_of(record.headers)
             emits += [_event(event, record, self.prefix, trace) for event in result.events]
             if result.rejected:
-                emits.append(dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, result.rejected))
+                emits.append(
+                    dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, result.rejected)
+                )
             self._count(counts, provider, result)
         return PartitionPlan(
             partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=tuple(emits), counts=counts
         )
 
     def _normalise(self, record: Record) -> tuple[str, Normalised]:
-        headers = {name.lower(): value.decode("utf-8", "replace") for name, value in record.headers if value is not None}
+        headers = {
+            name.lower(): value.decode("utf-8", "replace") for name, value in record.headers if value is not None
+        }
         provider = headers.get("provider", "").lower()
         if provider not in PROVIDERS:
             told = "no provider in the headers" if not provider else "not a provider that stagepost knows"

@@ -130,7 +130,7 @@ class Stateful(Protocol):
     codec: int
 
     def open(self, partition: int, partitions: int, control: Control | None) -> Partition:
-        """A new Partition as of ``control`` (None: nothing was ever processed); ``partitions``: count of the input topic."""
+        """A new Partition as of ``control`` (None: nothing was processed); ``partitions``: count of the input topic."""
         ...
 
     def restore(self, partition: Partition, due: Mapping[str, int]) -> None:
@@ -140,7 +140,7 @@ class Stateful(Protocol):
     def read(self, partition: Partition, records: Sequence[Record], next_offset: int, now: int | None) -> Batch:
         """Decode a batch once and name the states it needs. ``records`` may be empty (an idle tick).
 
-        ``next_offset``: offset to commit for it; ``now``: clock of an idle partition in micros, None while records flow.
+        ``next_offset``: offset to commit for it. ``now``: clock of an idle partition, micros; None while records flow.
         """
         ...
 
@@ -149,7 +149,7 @@ class Stateful(Protocol):
         ...
 
     def plan(self, partition: Partition, batch: Batch) -> PartitionPlan | None:
-        """Compute the batch without changing the partition. None when nothing is to be done (no record, no timer due)."""
+        """Compute the batch without changing the partition. None when nothing is to be done."""
         ...
 
     def applied(self, partition: Partition, plan: PartitionPlan) -> None:

@@ -35,10 +35,12 @@ class Tallies:
             self._deltas["campaign", count.campaign, bin_, PROVIDER_METRIC + provider] += 1
 
     def emits(self, seq: int, clock: int) -> tuple[Emit, ...]:
-        """One record for each tally partition, empty ones too: ``seq`` has no gaps anywhere, and every watermark moves."""
+        """One record for each tally partition, empty ones too: ``seq`` has no gaps, and every watermark moves."""
         shares: list[list[Tally]] = [[] for _ in range(self._partitions)]
         for (type_, id_, bin_, metric), n in sorted(self._deltas.items()):
-            shares[murmur2_partition(f"{type_}/{id_}".encode(), self._partitions)].append(Tally(type_, id_, bin_, metric, n))
+            shares[murmur2_partition(f"{type_}/{id_}".encode(), self._partitions)].append(
+                Tally(type_, id_, bin_, metric, n)
+            )
         key = str(self._p).encode()
         return tuple(
             Emit(

@@ -1,4 +1,4 @@
-"""deploy/kustomize: what Pod Security "restricted" asks of every pod, read from the files and, with kubectl, rendered."""
+"""deploy/kustomize: what Pod Security "restricted" asks of every pod, and that the base renders."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def objects() -> list[dict[str, Any]]:
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    return {o["metadata"]["name"]: o["spec"]["template"]["spec"] for o in objects() if o["kind"] in ("Deployment", "Job")}
+    return {
+        o["metadata"]["name"]: o["spec"]["template"]["spec"] for o in objects() if o["kind"] in ("Deployment", "Job")
+    }
 
 
 def test_one_deployment_and_one_disruption_budget_a_role() -> None:
     for kind in ("Deployment", "PodDisruptionBudget"):
-        assert sorted(o["metadata"]["name"] for o in objects() if o["kind"] == kind) == [f"stagepost-{r}" for r in ROLES]
+        assert sorted(o["metadata"]["name"] for o in objects() if o["kind"] == kind) == [
+            f"stagepost-{r}" for r in ROLES
+        ]
 
 
 @pytest.mark.parametrize("name", sorted(pods()))
@@ -65,4 +69,6 @@ def test_kubectl_renders_the_base() -> None:
     done = subprocess.run([kubectl, "kustomize", str(BASE)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     rendered = list(YAML(typ="safe").load_all(done.stdout))
-    assert sorted(o["metadata"]["name"] for o in rendered if o["kind"] == "Deployment") == [f"stagepost-{r}" for r in ROLES]
+    assert sorted(o["metadata"]["name"] for o in rendered if o["kind"] == "Deployment") == [
+        f"stagepost-{r}" for r in ROLES
+    ]

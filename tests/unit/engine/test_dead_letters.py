@@ -10,13 +10,17 @@ RECORD = Record(Topic.RAW, 3, 41, 0, b"k", b"\xff\x00 cut", (("provider", b"send
 
 
 def test_key_value_and_headers_are_kept_byte_for_byte() -> None:
-    letter = dead_letter(RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.UNDECODABLE, "cut")])
+    letter = dead_letter(
+        RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.UNDECODABLE, "cut")]
+    )
     assert (letter.topic, letter.key, letter.value) == (Topic.RAW_DLQ, RECORD.key, RECORD.value)
     assert letter.headers[:2] == RECORD.headers
 
 
 def test_headers_name_place_group_reason_and_detail() -> None:
-    letter = dead_letter(RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.SCHEMA, "no email", 0)])
+    letter = dead_letter(
+        RECORD, Topic.RAW_DLQ, "acme.email.raw", "acme.normalise", [Rejected(Reason.SCHEMA, "no email", 0)]
+    )
     assert dict(letter.headers[2:]) == {
         "__dlq.errors.topic": b"acme.email.raw",
         "__dlq.errors.partition": b"3",

@@ -113,11 +113,18 @@ def test_a_binary_cloudevent_without_time_has_the_broker_timestamp() -> None:
 def test_a_cloudevent_of_the_vocabulary_lifts_the_canonical_fields_from_its_data() -> None:
     body = {
         **{"specversion": "1.0", "id": "7", "source": "esp", "type": "email.clicked", "subject": "c1"},
-        **{"time": GOOD["occurred_at"], "data": {"campaign": "nurture-1", "url": "https://example.com/", "machine": False}},
+        **{
+            "time": GOOD["occurred_at"],
+            "data": {"campaign": "nurture-1", "url": "https://example.com/", "machine": False},
+        },
     }
     result = read_event(msgspec.json.encode(body), broker_time=NOW)
     assert isinstance(result, Incoming)
-    assert (result.event.campaign, result.event.url, result.event.machine) == ("nurture-1", "https://example.com/", False)
+    assert (result.event.campaign, result.event.url, result.event.machine) == (
+        "nurture-1",
+        "https://example.com/",
+        False,
+    )
 
 
 def test_brackets_inside_strings_do_not_nest() -> None:
@@ -135,7 +142,18 @@ def test_no_bytes_raise(value: bytes) -> None:
         {},
         optional={
             name: st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.integers(), max_size=2)
-            for name in ("id", "type", "occurred_at", "contact", "campaign", "data", "metadata", "tags", "specversion", "smtp")
+            for name in (
+                "id",
+                "type",
+                "occurred_at",
+                "contact",
+                "campaign",
+                "data",
+                "metadata",
+                "tags",
+                "specversion",
+                "smtp",
+            )
         },
     )
 )
