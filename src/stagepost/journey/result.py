@@ -46,3 +46,5 @@ class Step(Struct, frozen=True):
     """None for a tick."""
     refused: tuple[str, ...] = ()
     """Journeys that refused the event for lack of consent."""
+    erased: tuple[str, ...] = ()
+    """Journeys whose published membership must be deleted: the contact was erased."""

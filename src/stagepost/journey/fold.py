@@ -1,0 +1,215 @@
+"""Folding events and timers of one partition in order: the only place that knows when a timer fires.
+
+The same Fold runs under the worker, in ``simulate`` and in tests. It is an overlay: it never changes the states it is
+given nor the ``TimerIndex``, so throwing it away undoes it. Whoever keeps its result writes ``changed`` and then
+``TimerIndex.set(contact, next_due(state))`` for each contact in it, before the next Fold begins.
+
+Law (journeys.md 3, step 0): timers that the clock has passed (due < clock) fire before the event that moved the clock,
+in (due, contact, journey, timer kind, rule path) order, each a step of its own. ``run_to`` fires those due exactly at
+the clock too. Test events do not move the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+from stagepost.events import Event
+from stagepost.journey.compile import Program
+from stagepost.journey.result import Step
+from stagepost.journey.state import ContactState, next_due
+from stagepost.journey.step import step_event, step_tick
+
+_Entry = tuple[int, str]
+
+
+class TimerIndex:
+    """Which contact is due when. A heap with lazy deletion: an entry is live when ``due`` still says the same."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}
+        self._heap: list[_Entry] = []
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def set(self, contact: str, due: int | None) -> None:
+        """The contact's first timer is due at ``due`` now (None: it has none)."""
+        if due is None:
+            self._due.pop(contact, None)
+        elif self._due.get(contact) != due:
+            self._due[contact] = due
+            heappush(self._heap, (due, contact))
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._compact()
+
+    def due(self, contact: str) -> int | None:
+        return self._due.get(contact)
+
+    def peek(self) -> tuple[int, str] | None:
+        """The first (due, contact), or None."""
+        heap = self._heap
+        while heap and self._due.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        return heap[0] if heap else None
+
+    def due_by(self, clock: int) -> list[str]:
+        """Contacts due at ``clock`` or before, in order of (due, contact)."""
+        cursor = Cursor(self)
+        found: dict[str, None] = {}
+        while (entry := cursor.peek()) is not None and entry[0] <= clock:
+            cursor.skip()
+            found[entry[1]] = None
+        return list(found)
+
+    def _compact(self) -> None:
+        """Dead entries never outnumber live ones for long, so memory follows the number of contacts with a timer."""
+        self._heap = [(due, contact) for contact, due in self._due.items()]
+        heapify(self._heap)
+
+
+class Cursor:
+    """Reads a ``TimerIndex`` in order without changing it; the index must not change meanwhile.
+
+    Walks the heap array itself: the children of a visited place are the next candidates, so k entries cost k log k.
+    """
+
+    def __init__(self, index: TimerIndex) -> None:
+        self._heap = index._heap
+        self._due = index._due
+        self._frontier: list[tuple[_Entry, int]] = [(self._heap[0], 0)] if self._heap else []
+
+    def peek(self) -> _Entry | None:
+        """The first live entry not yet skipped."""
+        while self._frontier:
+            entry = self._frontier[0][0]
+            if self._due.get(entry[1]) == entry[0]:
+                return entry
+            self.skip()
+        return None
+
+    def skip(self) -> None:
+        """Go past the entry that ``peek`` showed."""
+        _, place = heappop(self._frontier)
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(self._heap):
+                heappush(self._frontier, (self._heap[child], child))
+
+
+class Fold:
+    """States and clock of one partition as a batch goes through; an overlay over what ``state_of`` and ``timers`` hold.
+
+    ``clock``: partition clock, micros. ``state_of`` must answer for every contact of an event and for every contact in
+    ``timers`` that becomes due (``TimerIndex.due_by`` names them); None means that nothing is known of the contact.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        clock: int,
+        state_of: Callable[[str], ContactState | None],
+        timers: TimerIndex,
+    ) -> None:
+        self.clock = clock
+        self.changed: dict[str, ContactState | None] = {}
+        """The newest state of every contact that changed; None: nothing is kept of it any more."""
+        self._program = program
+        self._state_of = state_of
+        self._base = Cursor(timers)
+        self._own: list[_Entry] = []
+        self._passed: list[_Entry] = []
+
+    def event(self, event: Event, at: int) -> list[tuple[str, Step]]:
+        """Fire what the clock has passed, then apply the event; ``at``: its time, clamped to the broker timestamp.
+
+        The event's step is the one whose ``outcome`` is not None. Should anything raise, the Fold is as it was before.
+        """
+        before = self.clock
+        undo: list[tuple[str, ContactState | None, bool]] = []
+        self._passed.clear()
+        if at > before and not event.test:
+            self.clock = at
+        steps: list[tuple[str, Step]] = []
+        try:
+            if self.clock > before:
+                self._fire(self.clock, steps, undo)
+            contact = event.contact
+            state = self._state(contact)
+            step = step_event(self._program, state, event, at, self.clock)
+            steps.append((contact, step))
+            if step.state is not state:
+                self._put(contact, step.state, undo)
+                if step.state is not None and 0 < step.state.due < self.clock:
+                    self._fire(self.clock, steps, undo)
+        except Exception:
+            self._restore(before, undo)
+            raise
+        return steps
+
+    def run_to(self, clock: int) -> list[tuple[str, Step]]:
+        """Move the clock without an event (idle partition, end of ``simulate``); fires also what is due exactly then."""
+        before = self.clock
+        undo: list[tuple[str, ContactState | None, bool]] = []
+        self._passed.clear()
+        steps: list[tuple[str, Step]] = []
+        self.clock = max(before, clock)
+        try:
+            self._fire(self.clock + 1, steps, undo)
+        except Exception:
+            self._restore(before, undo)
+            raise
+        return steps
+
+    def _state(self, contact: str) -> ContactState | None:
+        return self.changed[contact] if contact in self.changed else self._state_of(contact)
+
+    def _put(self, contact: str, state: ContactState | None, undo: list[tuple[str, ContactState | None, bool]]) -> None:
+        known = contact in self.changed
+        undo.append((contact, self.changed.get(contact), known))
+        self.changed[contact] = state
+        if state is not None and state.due:
+            heappush(self._own, (state.due, contact))
+
+    def _fire(
+        self, bound: int, steps: list[tuple[str, Step]], undo: list[tuple[str, ContactState | None, bool]]
+    ) -> None:
+        """Fire everything due before ``bound``, the earliest first; what that makes due comes in its own turn."""
+        while (contact := self._pop(bound)) is not None:
+            state = self._state(contact)
+            if state is None:
+                continue
+            step = step_tick(self._program, contact, state)
+            steps.append((contact, step))
+            self._put(contact, step.state, undo)
+
+    def _pop(self, bound: int) -> str | None:
+        """Take the next contact due before ``bound``: from what this Fold changed, or from the index below it."""
+        while True:
+            base = self._base.peek()
+            own = self._own[0] if self._own else None
+            first = base if own is None or (base is not None and base <= own) else own
+            if first is None or first[0] >= bound:
+                return None
+            if first is own:
+                heappop(self._own)
+                self._passed.append(first)
+            else:
+                self._base.skip()
+                self._passed.append(first)
+            due, contact = first
+            if contact not in self.changed:
+                return contact
+            state = self.changed[contact]
+            if state is not None and next_due(state) == due:
+                return contact
+
+    def _restore(self, clock: int, undo: list[tuple[str, ContactState | None, bool]]) -> None:
+        self.clock = clock
+        for contact, state, known in reversed(undo):
+            if known:
+                self.changed[contact] = state
+            else:
+                del self.changed[contact]
+        for entry in self._passed:
+            heappush(self._own, entry)
