@@ -32,8 +32,8 @@ from stagepost.events import (
 from stagepost.journey.compile import Program
 from stagepost.journey.fold import Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
-from stagepost.journey.state import CODEC, ContactState, pack, unpack
-from stagepost.journey.step import memberships, next_due
+from stagepost.journey.state import CODEC, ContactState, next_due, pack, unpack
+from stagepost.journey.step import memberships
 
 HEARTBEAT = 5 * MICROS
 """An idle partition commits its clock at least this often, so that the watermark of the metrics moves (design.md 5)."""
