@@ -1,0 +1,179 @@
+"""What the loop does next, as exception types, and the one table which Kafka or Redis error is which (delivery.md 3).
+
+An error that is not in the table is raised as it came: it ends the process, with offsets untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import redis
+from confluent_kafka import KafkaError
+
+
+class EdgeError(Exception):
+    """Base of everything here; the message names the place, and the fix where a person has to act."""
+
+
+class SlowDown(EdgeError):
+    """Keep what is in hand, poll, try later."""
+
+
+class MirrorUnavailable(SlowDown):
+    """Redis cannot be reached, is loading, full or read-only. Its content says nothing about this."""
+
+
+class Unstable(SlowDown):
+    """The committed offset hides behind an undecided transaction: ask again."""
+
+
+class Retry(EdgeError):
+    """The same call again, within a budget."""
+
+
+class Abort(EdgeError):
+    """Abort the transaction and run the batch again."""
+
+
+class NewProducer(EdgeError):
+    """This producer must never be used again; what became of its transaction is read from the committed offsets."""
+
+
+class Fenced(NewProducer):
+    """Another producer with our transactional id was started."""
+
+
+class Drop(EdgeError):
+    """No longer the owner: drop the batch and what was cached for it."""
+
+
+class Stop(EdgeError):
+    """End the process; no offset was moved."""
+
+
+class MissingTopics(Stop):
+    """Topics that the role needs are not there. Workers never create topics."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(sorted(names))
+        super().__init__(f"missing topics: {', '.join(self.names)}; make them with: stagepost topics create")
+
+
+class PartitionsChanged(Stop):
+    """The partition count is not the one that the state was written for."""
+
+
+class OffsetMoved(Stop):
+    """The committed offset is not where the state ends: somebody moved it."""
+
+
+class RecordsGone(Stop):
+    """The input no longer holds the record to read next."""
+
+
+class RestoreStuck(Stop):
+    """The state topic cannot be read to its end, because a transaction on it stays open."""
+
+
+Codes = frozenset[int]
+
+GROUP: Codes = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+"""Said by the group coordinator when offsets are sent: the partition has, or may have, another owner."""
+
+FENCED: Codes = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+"""A newer producer has our transactional id."""
+
+REFUSED: Codes = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._UNSUPPORTED_FEATURE,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+"""Only a person can mend these: rights, certificates, versions, settings, deleted topics."""
+
+PASSING: Codes = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._QUEUE_FULL,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._WAIT_COORD,
+        KafkaError._IN_PROGRESS,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    }
+)
+"""Over in a moment, or at the latest when the broker is back."""
+
+
+def of_kafka(error: KafkaError, doing: str) -> EdgeError | None:
+    """What the loop does about ``error`` while ``doing``; None when it is none of the known ones.
+
+    The order matters: a group error also asks for an abort, and a fenced producer is also fatal.
+    """
+    text = f"{doing}: {error.name()}: {error.str()}"
+    code = error.code()
+    if code in REFUSED:
+        return Stop(text)
+    if code in GROUP:
+        return Drop(text)
+    if code in FENCED:
+        return Fenced(text)
+    if error.fatal():
+        return NewProducer(text)
+    if error.txn_requires_abort():
+        return Abort(text)
+    if code == KafkaError.UNSTABLE_OFFSET_COMMIT:
+        return Unstable(text)
+    if error.retriable() or code in PASSING:
+        return Retry(text)
+    return None
+
+
+_REDIS_PASSING = re.compile(
+    r"(?<![A-Za-z])(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|READONLY|OOM|MISCONF|NOREPLICAS|BUSY|UNKILLABLE)(?![A-Za-z])"
+)
+"""Error codes of a server that cannot serve now but may later. Not only at the beginning of the text: before Redis 7
+an error inside a script has the script's place in front."""
+
+
+def of_redis(error: redis.RedisError, doing: str) -> EdgeError | None:
+    """As ``of_kafka``. Whether a write happened before a connection broke is no matter: writes are compare-and-set."""
+    text = f"{doing}: {type(error).__name__}: {error}"
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return Stop(text)
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return MirrorUnavailable(text)
+    if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError | redis.exceptions.MasterDownError):
+        return MirrorUnavailable(text)
+    if _REDIS_PASSING.search(str(error)):
+        return MirrorUnavailable(text)
+    return None

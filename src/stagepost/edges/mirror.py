@@ -1,0 +1,181 @@
+"""The mirror in Redis: validated reads, compare-and-set writes, one Lua call each (delivery.md 1 to 3).
+
+The law: a partition shows the fold of its state topic up to the batch in its checkpoint, or says ``partial``. Nothing
+here fences by owner or epoch, since those would roll back together with the data; the chain of batch numbers does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import redis
+from msgspec import structs
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stagepost.edges.errors import MirrorUnavailable, of_redis
+from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
+from stagepost.edges.ports import Checkpoint, Outcome, Snapshot, StateChange
+
+CHUNK = 500
+"""States per call: up to 10 ms of Redis' one thread."""
+
+_PAGE = 10_000
+"""Timers per ZRANGE: a few milliseconds of Redis' one thread."""
+
+_T = TypeVar("_T")
+
+
+def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
+    """A client for the hot path: redis-py's ten retries of 8.x would run a call twice and take seconds.
+
+    RESP 2, because nothing newer than Redis 6.2 may be needed.
+    """
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+class RedisMirror:
+    """``ports.Mirror`` on Redis 6.2 or later. May be used by several threads."""
+
+    def __init__(self, client: redis.Redis, keys: MirrorKeys) -> None:
+        self._client = client
+        self._keys = keys
+        self._apply = _script(client, "apply.lua")
+        self._read = _script(client, "read.lua")
+        self._wipe = _script(client, "wipe.lua")
+
+    def checkpoint(self, partition: int) -> Checkpoint | None:
+        with _routed("reading the checkpoint of the mirror"):
+            fields: Mapping[bytes, bytes] = self._client.hgetall(self._keys.checkpoint(partition))  # type: ignore[assignment]
+        return _decode(fields) if fields else None
+
+    def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:
+        args: list[Any] = [self._keys.buckets(partition)]
+        for key in keys:
+            args += (bucket_of(key), key)
+        with _routed("reading states from the mirror"):
+            answer = self._read([self._keys.checkpoint(partition)], args)
+        if not answer or answer[2] == b"1":
+            return None
+        values = dict(zip(keys, answer[3:], strict=True))
+        return Snapshot(int(answer[0]), answer[1].decode(), values)
+
+    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+        fields = _encode(then)
+        args: list[Any] = [expected, then.nonce, then.seq, self._keys.buckets(partition), len(fields), *fields]
+        for key, value, due in changes:
+            args += (bucket_of(key), key, value or b"", "" if due is None or value is None else due)
+        with _routed("writing states to the mirror"):
+            answer = self._apply([self._keys.checkpoint(partition), self._keys.timers(partition)], args)
+        return Outcome(answer.decode())
+
+    def wipe(self, partition: int, fresh: Checkpoint) -> None:
+        args = [self._keys.buckets(partition), BUCKETS, *_encode(fresh)]
+        with _routed("emptying the mirror"):
+            self._wipe([self._keys.checkpoint(partition), self._keys.timers(partition)], args)
+
+    def due(self, partition: int) -> Mapping[str, int]:
+        """Read in pages, so it is of one batch only when the checkpoint is the same before and after."""
+        name = self._keys.timers(partition)
+        found: dict[str, int] = {}
+        for start in range(0, 1 << 62, _PAGE):
+            with _routed("reading timers from the mirror"):
+                page: Any = self._client.zrange(name, start, start + _PAGE - 1, withscores=True)
+            found.update((key.decode(), int(score)) for key, score in page)
+            if len(page) < _PAGE:
+                break
+        return found
+
+    def states(self, partition: int) -> Mapping[str, bytes]:
+        prefix = self._keys.buckets(partition)
+        found: dict[str, bytes] = {}
+        for start in range(0, BUCKETS, 256):
+            pipeline = self._client.pipeline(transaction=False)
+            for bucket in range(start, start + 256):
+                pipeline.hgetall(f"{prefix}{bucket}")
+            with _routed("reading all states from the mirror"):
+                answers: list[Mapping[bytes, bytes]] = pipeline.execute()
+            for answer in answers:
+                found.update((key.decode(), value) for key, value in answer.items())
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def apply_in_chunks(
+    apply: Callable[[int, int, Sequence[StateChange], Checkpoint], Outcome],
+    partition: int,
+    expected: Checkpoint,
+    changes: Sequence[StateChange],
+    then: Checkpoint,
+) -> Outcome:
+    """Apply a batch of any size: all calls but the last leave ``expected`` in place and mark it ``partial``.
+
+    Values are absolute, so running it again after a failure in the middle is right.
+    """
+    last = max(0, (len(changes) - 1) // CHUNK * CHUNK)
+    unfinished = structs.replace(expected, partial=True)
+    for start in range(0, last, CHUNK):
+        outcome = apply(partition, expected.seq, changes[start : start + CHUNK], unfinished)
+        # A batch that was there before the first call is ALREADY there: its number then is larger than the expected.
+        if outcome is not Outcome.OK:
+            return apply(partition, expected.seq, (), then) if outcome is Outcome.ALREADY else outcome
+    return apply(partition, expected.seq, changes[last:], then)
+
+
+def _script(client: redis.Redis, name: str) -> Callable[[Sequence[Any], Sequence[Any]], Any]:
+    script = client.register_script(files("stagepost.edges").joinpath("lua", name).read_text())
+    return lambda keys, args: script(keys=keys, args=args)
+
+
+@contextmanager
+def _routed(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        routed = of_redis(error, doing)
+        if routed is None:
+            raise
+        raise routed from error
+    except OSError as error:
+        raise MirrorUnavailable(f"{doing}: {error}") from error
+
+
+def _encode(checkpoint: Checkpoint) -> list[Any]:
+    """Field and value in turn. Every field is always written, so none of an older checkpoint stays."""
+    fields: list[Any] = []
+    for name in checkpoint.__struct_fields__:
+        value = getattr(checkpoint, name)
+        fields += (name, int(value) if isinstance(value, bool) else value)
+    return fields
+
+
+def _decode(fields: Mapping[bytes, bytes]) -> Checkpoint | None:
+    """None for a hash that is no checkpoint of ours: then there is nothing to go on from."""
+    try:
+        return Checkpoint(
+            seq=int(fields[b"seq"]),
+            coff=int(fields[b"coff"]),
+            in_off=int(fields[b"in_off"]),
+            topic_id=fields[b"topic_id"].decode(),
+            nonce=fields[b"nonce"].decode(),
+            asof=int(fields[b"asof"]),
+            codec=int(fields[b"codec"]),
+            proto=int(fields[b"proto"]),
+            partitions=int(fields[b"partitions"]),
+            control=fields[b"control"],
+            partial=fields[b"partial"] == b"1",
+        )
+    except (KeyError, ValueError):
+        return None

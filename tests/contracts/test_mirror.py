@@ -1,0 +1,215 @@
+"""One suite over the memory twin and real Redis: what the runner relies on of a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec import structs
+
+from stagepost.edges.errors import MirrorUnavailable
+from stagepost.edges.keys import MirrorKeys
+from stagepost.edges.local_redis import start_local_redis
+from stagepost.edges.memory import MemoryMirror
+from stagepost.edges.mirror import CHUNK, RedisMirror, apply_in_chunks, connect
+from stagepost.edges.ports import Checkpoint, Mirror, Outcome, StateChange
+from stagepost.edges.processes import ProcessGroup
+
+
+def at(seq: int, nonce: str = "n", *, partial: bool = False) -> Checkpoint:
+    return Checkpoint(
+        seq=seq,
+        coff=10 * seq,
+        in_off=100 * seq,
+        topic_id="t",
+        nonce=nonce,
+        asof=seq,
+        codec=1,
+        partitions=4,
+        control=b"{}",
+        partial=partial,
+    )
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with ProcessGroup() as group:
+        yield start_local_redis(group).url
+
+
+@pytest.fixture(params=["memory", "redis"])
+def mirror(request: pytest.FixtureRequest) -> Iterator[Mirror]:
+    if request.param == "memory":
+        yield MemoryMirror()
+        return
+    client = connect(request.getfixturevalue("redis_url"))
+    client.flushall()
+    mirror = RedisMirror(client, MirrorKeys.of("", "journey"))
+    yield mirror
+    mirror.close()
+
+
+def flush(mirror: Mirror) -> None:
+    if isinstance(mirror, MemoryMirror):
+        mirror.flush()
+    else:
+        assert isinstance(mirror, RedisMirror)
+        mirror._client.flushall()
+
+
+def test_an_empty_mirror_has_no_checkpoint_and_answers_no_read(mirror: Mirror) -> None:
+    assert mirror.checkpoint(0) is None
+    assert mirror.read(0, ["a"]) is None
+    assert mirror.due(0) == {}
+    assert mirror.states(0) == {}
+
+
+def test_a_batch_is_applied_with_its_checkpoint_and_read_back_with_its_number(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    changes: list[StateChange] = [("a", b"1", 50), ("b", b"\x00\xff", None)]
+    assert mirror.apply(0, 0, changes, at(1)) is Outcome.OK
+    assert mirror.checkpoint(0) == at(1)
+    snapshot = mirror.read(0, ["b", "a", "nobody"])
+    assert snapshot is not None
+    assert (1, "n", {"a": b"1", "b": b"\x00\xff", "nobody": None}) == (snapshot.seq, snapshot.nonce, snapshot.values)
+    assert mirror.due(0) == {"a": 50}
+
+
+def test_tombstones_remove_the_state_and_its_timer(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [("a", b"1", 50), ("b", b"2", 60), ("c", b"3", 70)], at(1))
+    mirror.apply(0, 1, [("a", None, None), ("b", b"22", None), ("c", b"33", 7)], at(2))
+    assert mirror.states(0) == {"b": b"22", "c": b"33"}
+    assert mirror.due(0) == {"c": 7}
+
+
+def test_partitions_do_not_meet(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.wipe(1, at(0))
+    mirror.apply(0, 0, [("a", b"1", 50)], at(1))
+    assert mirror.checkpoint(1) == at(0)
+    assert mirror.states(1) == {}
+    mirror.wipe(1, at(0, "m"))
+    assert mirror.states(0) == {"a": b"1"}
+
+
+def test_a_batch_applied_twice_is_already_there_and_changes_nothing(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [("a", b"1", None)], at(1))
+    mirror.apply(0, 1, [("a", b"2", None)], at(2))
+    assert mirror.apply(0, 0, [("a", b"1", None)], at(1)) is Outcome.ALREADY
+    assert mirror.apply(0, 1, [("a", b"other", None)], at(2)) is Outcome.ALREADY
+    assert mirror.states(0) == {"a": b"2"}
+
+
+def test_a_missing_batch_is_a_gap(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    assert mirror.apply(0, 1, [("a", b"1", None)], at(2)) is Outcome.GAP
+    assert mirror.checkpoint(0) == at(0)
+    assert mirror.states(0) == {}
+
+
+def test_a_rolled_back_mirror_refuses_the_next_batch(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    for seq in (1, 2, 3):
+        mirror.apply(0, seq - 1, [("a", str(seq).encode(), None)], at(seq))
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [("a", b"1", None)], at(1))
+    assert mirror.apply(0, 3, [("a", b"4", None)], at(4)) is Outcome.GAP
+    snapshot = mirror.read(0, ["a"])
+    assert snapshot is not None
+    assert snapshot.seq == 1
+
+
+def test_a_flushed_mirror_refuses_everything(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [("a", b"1", 5)], at(1))
+    flush(mirror)
+    assert mirror.apply(0, 1, [("a", b"2", 5)], at(2)) is Outcome.GAP
+    assert mirror.read(0, ["a"]) is None
+    assert mirror.due(0) == {}
+
+
+def test_a_late_write_of_before_a_wipe_is_refused_by_its_nonce(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0, "old"))
+    mirror.wipe(0, at(0, "new"))
+    assert mirror.apply(0, 0, [("a", b"1", None)], at(1, "old")) is Outcome.GAP
+    assert mirror.states(0) == {}
+
+
+def test_a_partial_batch_is_not_read_and_finished_by_its_last_part(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    assert mirror.apply(0, 0, [("a", b"1", None)], at(0, partial=True)) is Outcome.OK
+    assert mirror.read(0, ["a"]) is None
+    assert mirror.apply(0, 0, [("b", b"1", None)], at(1)) is Outcome.OK
+    snapshot = mirror.read(0, ["a", "b"])
+    assert snapshot is not None
+    assert snapshot.values == {"a": b"1", "b": b"1"}
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7])
+def test_a_batch_of_any_size_arrives_whole(mirror: Mirror, count: int) -> None:
+    mirror.wipe(0, at(0))
+    changes: list[StateChange] = [(f"c{i}", b"%d" % i, i) for i in range(count)]
+    assert apply_in_chunks(mirror.apply, 0, at(0), changes, at(1)) is Outcome.OK
+    assert mirror.checkpoint(0) == at(1)
+    assert mirror.states(0) == {key: value for key, value, _ in changes}
+    assert mirror.due(0) == {key: due for key, _, due in changes}
+    assert apply_in_chunks(mirror.apply, 0, at(0), changes, at(1)) is Outcome.ALREADY
+    assert apply_in_chunks(mirror.apply, 0, at(2), changes, at(3)) is Outcome.GAP
+
+
+def test_a_restore_goes_over_several_batches_at_once(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    assert mirror.apply(0, 0, [("a", b"9", None)], at(9)) is Outcome.OK
+    assert mirror.apply(0, 8, [("a", b"8", None)], at(9)) is Outcome.ALREADY
+    assert mirror.apply(0, 4, [("a", b"4", None)], at(10)) is Outcome.GAP
+    assert mirror.checkpoint(0) == at(9)
+
+
+def test_many_timers_come_in_pages(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    changes: list[StateChange] = [(f"c{i}", b"x", 1_793_610_847_120_000 + i) for i in range(10_500)]
+    apply_in_chunks(mirror.apply, 0, at(0), changes, at(1))
+    assert mirror.due(0) == {key: due for key, _, due in changes}
+
+
+def test_a_full_redis_refuses_a_batch_as_a_whole_and_takes_it_later(redis_url: str) -> None:
+    client = connect(redis_url)
+    client.flushall()
+    mirror = RedisMirror(client, MirrorKeys.of("", "journey"))
+    mirror.wipe(0, at(0))
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(MirrorUnavailable, match="writing states to the mirror"):
+            mirror.apply(0, 0, [("a", b"1", 5)], at(1))
+    finally:
+        client.config_set("maxmemory", 0)
+    assert mirror.checkpoint(0) == at(0)
+    assert mirror.states(0) == {}
+    assert mirror.apply(0, 0, [("a", b"1", 5)], at(1)) is Outcome.OK
+    mirror.close()
+
+
+def test_a_stopped_redis_is_unavailable_and_no_gap() -> None:
+    with ProcessGroup() as group:
+        server = start_local_redis(group)
+        mirror = RedisMirror(connect(server.url), MirrorKeys.of("", "journey"))
+        mirror.wipe(0, at(0))
+        server.kill()
+        with pytest.raises(MirrorUnavailable):
+            mirror.apply(0, 0, [], at(1))
+        with pytest.raises(MirrorUnavailable):
+            mirror.read(0, ["a"])
+        mirror.close()
+
+
+def test_a_foreign_hash_in_place_of_the_checkpoint_is_no_checkpoint(redis_url: str) -> None:
+    client = connect(redis_url)
+    client.flushall()
+    mirror = RedisMirror(client, MirrorKeys.of("", "journey"))
+    client.hset("{stagepost:0}:ck", mapping={"seq": "many"})
+    assert mirror.checkpoint(0) is None
+    mirror.wipe(0, structs.replace(at(0), control=b""))
+    assert mirror.checkpoint(0) == structs.replace(at(0), control=b"")
+    mirror.close()
