@@ -22,7 +22,11 @@ DEFAULT_PARTITIONS = 12
 DEFAULT_TALLY_PARTITIONS = 4
 MAX_REPLICATION = 3
 
-_TIMEOUT_S = 30.0
+_ANSWER_S = 5.0
+"""For one answer of the cluster."""
+
+_CREATION_S = 30.0
+"""For all topics to be made and led."""
 
 
 def _kept(days: int) -> dict[str, str]:
@@ -104,7 +108,8 @@ class Difference:
 
 def admin_client(bootstrap: str, librdkafka: Mapping[str, str] = MappingProxyType({})) -> AdminClient:
     """A client for the calls below; connects on first use. ``librdkafka``: security and the like."""
-    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "stagepost-admin", **librdkafka})
+    # Silent: what goes wrong is raised, and the client's own lines repeat every 50 ms.
+    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "stagepost-admin", "log_level": 0, **librdkafka})
 
 
 def plan_topics(
@@ -115,7 +120,7 @@ def plan_topics(
     A count not given is that of the existing ``email.events`` or ``stagepost.tallies``, else the default; replication
     not given is min(3, brokers). Raises KafkaException when no broker answers.
     """
-    metadata = client.list_topics(timeout=_TIMEOUT_S)
+    metadata = client.list_topics(timeout=_ANSWER_S)
     factor = replication or min(MAX_REPLICATION, len(metadata.brokers))
 
     def existing(topic: Topic, default: int) -> int:
@@ -158,7 +163,7 @@ def create_topics(client: AdminClient, specs: Sequence[TopicSpec]) -> dict[str, 
         if spec.name in missing
     ]
     if wanted:
-        for name, future in client.create_topics(wanted, operation_timeout=_TIMEOUT_S).items():
+        for name, future in client.create_topics(wanted, operation_timeout=_CREATION_S).items():
             try:
                 future.result()
             except KafkaException as error:
@@ -177,13 +182,13 @@ def would_create(client: AdminClient, specs: Sequence[TopicSpec]) -> dict[str, M
 
 def missing_topics(client: AdminClient, names: Iterable[str]) -> list[str]:
     """Those of ``names`` that do not exist, in order. Raises KafkaException when no broker answers."""
-    found = client.list_topics(timeout=_TIMEOUT_S).topics
+    found = client.list_topics(timeout=_ANSWER_S).topics
     return [name for name in names if name not in found]
 
 
 def check_topics(client: AdminClient, specs: Sequence[TopicSpec]) -> list[Difference]:
     """Where the topics are not what they are to be: missing, partitions, settings. Empty when all is well."""
-    metadata = client.list_topics(timeout=_TIMEOUT_S)
+    metadata = client.list_topics(timeout=_ANSWER_S)
     there = [spec for spec in specs if spec.name in metadata.topics]
     configs = _describe(client, [spec.name for spec in there])
     counts = {spec.topic: len(metadata.topics[spec.name].partitions) for spec in there}
@@ -207,7 +212,7 @@ def delete_topics(client: AdminClient, names: Collection[str]) -> None:
     """Delete topics; those that do not exist are passed over. Raises KafkaException for any other reason."""
     if not names:
         return
-    for future in client.delete_topics(list(names), operation_timeout=_TIMEOUT_S).values():
+    for future in client.delete_topics(list(names), operation_timeout=_CREATION_S).values():
         try:
             future.result()
         except KafkaException as error:
@@ -232,16 +237,16 @@ def _describe(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, 
         return {}
     answers = client.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
     return {
-        resource.name: {key: entry.value for key, entry in future.result(timeout=_TIMEOUT_S).items()}
+        resource.name: {key: entry.value for key, entry in future.result(timeout=_ANSWER_S).items()}
         for resource, future in answers.items()
     }
 
 
 def _wait_for_leaders(client: AdminClient, specs: Sequence[TopicSpec]) -> None:
     """CreateTopics answers before every broker knows; a producer that asks too early gets an error."""
-    deadline = time.monotonic() + _TIMEOUT_S
+    deadline = time.monotonic() + _CREATION_S
     while time.monotonic() < deadline:
-        topics = client.list_topics(timeout=_TIMEOUT_S).topics
+        topics = client.list_topics(timeout=_ANSWER_S).topics
         if all(spec.name in topics and _led(topics[spec.name].partitions.values()) for spec in specs):
             return
         time.sleep(0.05)

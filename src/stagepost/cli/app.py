@@ -1,0 +1,91 @@
+"""The program: finds the verb's file, runs it, turns errors into exit codes.
+
+A verb's file is imported only when the verb was typed, or when help lists them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, NoReturn
+
+import typer
+
+from stagepost import __version__
+from stagepost.cli.output import DONE, FAILED, USAGE, Failure, note
+
+VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "run": ("run",),
+        "topics": ("topics",),
+        "config": ("config",),
+    }
+)
+"""Files of this package, in the order of ``--help``, with the verbs that their ``add_to`` registers."""
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The app with the verb that ``arguments`` begin with, or with all when that is none."""
+    app = typer.Typer(
+        name="stagepost",
+        help="Where each contact stands in each customer journey, from e-mail events on Kafka.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+        ] = False,
+    ) -> None: ...
+
+    typed = arguments[0] if arguments else ""
+    files = [file for file, verbs in VERBS.items() if typed in verbs] or list(VERBS)
+    for file in files:
+        importlib.import_module(f"stagepost.cli.{file}").add_to(app)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"stagepost {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Entry point of the script ``stagepost`` and of ``python -m stagepost``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns its exit code. An error that nobody expected is shown with its place in the code."""
+    try:
+        typer.main.get_command(build(arguments)).main(args=list(arguments), prog_name="stagepost")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        note(f"stagepost: {error}")
+        return code
+    return DONE
+
+
+def _exit_code(error: Exception) -> int | None:
+    """For errors that a user can mend; None for others. Imported here: most runs need none of these."""
+    from stagepost.settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return USAGE
+    if isinstance(error, Failure):
+        return FAILED
+    from stagepost.edges.errors import EdgeError
+    from stagepost.edges.local_servers import LocalServerError
+
+    return FAILED if isinstance(error, EdgeError | LocalServerError) else None

@@ -1,0 +1,167 @@
+"""``stagepost run``: one role in this process, or all of them as processes of their own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stagepost.cli.options import Config, Json, Kafka, Prefix, Quiet, Redis, Verbose, load_from
+from stagepost.cli.output import FAILED, USAGE, Failure, leave, note
+
+if TYPE_CHECKING:
+    from stagepost.edges.roles import RunOptions
+    from stagepost.settings import Settings
+
+STOP_GRACE_S = 30.0
+"""What ``run all`` gives its roles to end: twice the transaction timeout of 15 s (delivery.md 3)."""
+
+ROLES = ("normalise", "journey", "rollup", "notify")
+
+
+def add_to(app: typer.Typer) -> None:
+    @app.command()
+    def run(
+        role: Annotated[str, typer.Argument(metavar="ROLE", help=f"{', '.join(ROLES)}, or all.")],
+        journeys: Annotated[
+            Path | None, typer.Option("--journeys", metavar="DIR", help="Folder of the journey files.")
+        ] = None,
+        port: Annotated[
+            int | None,
+            typer.Option(
+                "--port",
+                min=0,
+                max=65_500,
+                help="Of the health server; with all, the base instead of 8080. 0: any free one.",
+            ),
+        ] = None,
+        host: Annotated[str, typer.Option("--host", help="Address that the health server binds.")] = "127.0.0.1",
+        instance: Annotated[
+            str | None,
+            typer.Option(
+                "--instance", metavar="NAME", help="A stable name, of which only one may run. Default: unique."
+            ),
+        ] = None,
+        start: Annotated[
+            str,
+            typer.Option(
+                "--from", metavar="earliest|latest|TIME", help="Where to begin when nothing was ever committed."
+            ),
+        ] = "earliest",
+        rebuild: Annotated[
+            bool,
+            typer.Option("--rebuild", help="Accept a committed offset that was moved by hand, and rebuild from it."),
+        ] = False,
+        config: Config = None,
+        kafka: Kafka = None,
+        redis: Redis = None,
+        prefix: Prefix = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Run a role until SIGTERM or Ctrl-C; a second one ends it at once.
+
+        Logs go to standard error, as JSON unless that is a terminal (--json: always).
+
+        Example: stagepost run journey --journeys ./journeys --port 8082
+        """
+        import logging
+        import uuid
+
+        from stagepost.edges import logs
+        from stagepost.edges.roles import RunOptions
+
+        if role not in (*ROLES, "all"):
+            raise typer.BadParameter(f"{role!r} is none of {', '.join(ROLES)}, all", param_hint="ROLE")
+        level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+        logs.configure(level, as_json=True if as_json else None)
+        settings = load_from(config, kafka, redis, prefix, journeys).settings
+        settings.tenant_key()
+        if role == "all":
+            arguments = ["--host", host, "--from", start]
+            for given, name in ((rebuild, "--rebuild"), (as_json, "--json"), (quiet, "-q"), (verbose, "-v")):
+                arguments += [name] if given else []
+            if config is not None:
+                arguments += ["--config", str(config)]
+            # Not as arguments, which every user of the machine can read: the address of Redis may hold a password.
+            environment = {
+                "STAGEPOST_KAFKA__BOOTSTRAP_SERVERS": kafka,
+                "STAGEPOST_REDIS__URL": redis,
+                "STAGEPOST_PREFIX": prefix,
+                "STAGEPOST_JOURNEYS": None if journeys is None else str(journeys),
+            }
+            given_only = {name: value for name, value in environment.items() if value is not None}
+            leave(_run_all(arguments, given_only, instance, port))
+        _run_one(role, settings, RunOptions(instance or uuid.uuid4().hex[:12], _start(start), rebuild), host, port)
+
+
+def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
+    from stagepost.edges.health import HealthServer
+    from stagepost.edges.metrics import Metrics
+    from stagepost.edges.roles import PORTS
+    from stagepost.edges.signals import stopping
+    from stagepost.wiring import build_role
+
+    metrics = Metrics()
+    running = build_role(role, settings, options, metrics)
+    chosen = PORTS[role] if port is None else port
+    try:
+        health = HealthServer(host, chosen, lambda: running.status, metrics.render, settings.public())
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}:{chosen}: {error.strerror} (another port: --port)") from error
+    health.start()
+    note(f"stagepost {role}: health on http://{host}:{health.port}")
+    try:
+        with stopping(running.stop):
+            running.run()
+    finally:
+        health.close()
+
+
+def _run_all(arguments: list[str], environment: dict[str, str], instance: str | None, port: int | None) -> int:
+    from stagepost.edges.logs import logger
+    from stagepost.edges.processes import Command, ProcessGroup, Supervisor, role_command
+    from stagepost.edges.roles import BASE_PORT, PORTS
+    from stagepost.edges.signals import stopping
+
+    log = logger("stagepost.all")
+    commands = []
+    for role in ROLES:
+        named = [] if instance is None else ["--instance", f"{instance}-{role}"]
+        listen = 0 if port == 0 else PORTS[role] - BASE_PORT + (BASE_PORT if port is None else port)
+        commands.append(Command(role, role_command(role, *arguments, *named, "--port", str(listen)), environment))
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+
+    with ProcessGroup(grace_s=STOP_GRACE_S) as group:
+        supervisor = Supervisor(group, commands)
+        with stopping(stop, supervisor.kill):
+            supervisor.start()
+            while not asked and not supervisor.down:
+                for ended in supervisor.check():
+                    log.warning("a role ended", role=ended.name, code=ended.code, restart_in_s=ended.restart_in_s)
+                time.sleep(0.2)
+            supervisor.stop(STOP_GRACE_S)
+    if asked:
+        return 0
+    return USAGE if USAGE in supervisor.down.values() else FAILED
+
+
+def _start(text: str) -> str:
+    """``--from``: a word, or a time that can be read."""
+    if text in ("earliest", "latest"):
+        return text
+    from stagepost.events import parse_rfc3339
+
+    try:
+        parse_rfc3339(text)
+    except ValueError:
+        message = f"{text!r} is neither earliest nor latest nor an RFC 3339 time"
+        raise typer.BadParameter(message, param_hint="--from") from None
+    return text

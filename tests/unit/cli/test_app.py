@@ -1,0 +1,95 @@
+"""The program: verbs, exit codes, and that help needs no heavy import."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from stagepost import __version__
+from stagepost.cli import app
+
+
+@pytest.mark.parametrize(("file", "verbs"), app.VERBS.items())
+def test_each_file_registers_the_verbs_that_it_is_listed_with(file: str, verbs: tuple[str, ...]) -> None:
+    alone = typer.Typer()
+    alone.callback()(lambda: None)
+    importlib.import_module(f"stagepost.cli.{file}").add_to(alone)
+    assert list(verbs) == list(typer.main.get_group(alone).commands)
+
+
+def test_no_verb_is_listed_twice() -> None:
+    verbs = [verb for verbs in app.VERBS.values() for verb in verbs]
+    assert sorted(set(verbs)) == sorted(verbs)
+
+
+def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == app.run(["--version"])
+    assert (f"stagepost {__version__}\n", "") == capsys.readouterr()
+
+
+def test_help_lists_every_verb_and_every_verb_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == app.run(["--help"])
+    shown = capsys.readouterr().out
+    for verb in [verb for verbs in app.VERBS.values() for verb in verbs]:
+        assert f"\n  {verb} " in shown
+    without = []
+    for words in _all_commands():
+        assert 0 == app.run([*words, "--help"])
+        if f"Example: stagepost {' '.join(words)}" not in " ".join(capsys.readouterr().out.split()):
+            without.append(" ".join(words))
+    assert [] == without
+
+
+def _all_commands() -> list[list[str]]:
+    found = []
+    for name, command in typer.main.get_group(app.build([])).commands.items():
+        below = getattr(command, "commands", {})
+        found += [[name, each] for each in below] or [[name]]
+    return found
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["config", "show", "--nonsense"], ["topics"], []])
+def test_a_wrong_command_line_is_a_usage_error_on_standard_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == app.run(arguments)
+    output = capsys.readouterr()
+    assert "Usage: stagepost" in output.err + output.out
+
+
+def test_wrong_settings_exit_with_two_and_say_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGEPOST_PREFX", "x")
+    assert 2 == app.run(["config", "show"])
+    expected = "stagepost: STAGEPOST_PREFX is no setting (did you mean STAGEPOST_PREFIX?)\n"
+    assert ("", expected) == capsys.readouterr()
+
+
+def test_a_broker_that_does_not_answer_is_a_failure_with_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 == app.run(["topics", "check", "--kafka", "127.0.0.1:1"])
+    output = capsys.readouterr()
+    assert "" == output.out
+    assert output.err.startswith("stagepost: Kafka at 127.0.0.1:1: ")
+    assert "--kafka" in output.err
+
+
+def test_help_imports_no_client_and_no_model() -> None:
+    code = (
+        "import sys; from stagepost.cli.app import run; code = run(['--help']);"
+        "heavy = {'confluent_kafka', 'redis', 'faust', 'pydantic', 'structlog', 'fastapi', 'ruamel', 'rich'};"
+        "print(sorted(heavy & set(sys.modules)), code, file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert "[] 0\n" == run.stderr
+
+
+def test_the_package_runs_as_a_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "stagepost", "--version"], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert f"stagepost {__version__}\n" == run.stdout
