@@ -10,6 +10,7 @@ import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Quiet, Redis, Verbose, load_from
 from stagepost.cli.output import FAILED, USAGE, Failure, leave, note
+from stagepost.edges.roles import BASE_PORT, PORTS
 
 if TYPE_CHECKING:
     from stagepost.edges.roles import RunOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 STOP_GRACE_S = 30.0
 """What ``run all`` gives its roles to end: twice the transaction timeout of 15 s (delivery.md 3)."""
 
-ROLES = ("normalise", "journey", "rollup", "notify")
+ROLES = tuple(PORTS)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,10 +77,11 @@ def add_to(app: typer.Typer) -> None:
 
         if role not in (*ROLES, "all"):
             raise typer.BadParameter(f"{role!r} is none of {', '.join(ROLES)}, all", param_hint="ROLE")
-        level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
-        logs.configure(level, as_json=True if as_json else None)
+        options = RunOptions(instance or uuid.uuid4().hex[:12], _start(start), rebuild)
         settings = load_from(config, kafka, redis, prefix, journeys).settings
         settings.tenant_key()
+        level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+        logs.configure(level, as_json=True if as_json else None)
         if role == "all":
             arguments = ["--host", host, "--from", start]
             for given, name in ((rebuild, "--rebuild"), (as_json, "--json"), (quiet, "-q"), (verbose, "-v")):
@@ -95,13 +97,12 @@ def add_to(app: typer.Typer) -> None:
             }
             given_only = {name: value for name, value in environment.items() if value is not None}
             leave(_run_all(arguments, given_only, instance, port))
-        _run_one(role, settings, RunOptions(instance or uuid.uuid4().hex[:12], _start(start), rebuild), host, port)
+        _run_one(role, settings, options, host, port)
 
 
 def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
     from stagepost.edges.health import HealthServer
     from stagepost.edges.metrics import Metrics
-    from stagepost.edges.roles import PORTS
     from stagepost.edges.signals import stopping
     from stagepost.wiring import build_role
 
@@ -124,7 +125,6 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
 def _run_all(arguments: list[str], environment: dict[str, str], instance: str | None, port: int | None) -> int:
     from stagepost.edges.logs import logger
     from stagepost.edges.processes import Command, ProcessGroup, Supervisor, role_command
-    from stagepost.edges.roles import BASE_PORT, PORTS
     from stagepost.edges.signals import stopping
 
     log = logger("stagepost.all")

@@ -20,7 +20,7 @@ from stagepost.edges.local_servers import HOST, LocalServerError, free_ports
 from stagepost.edges.processes import ProcessGroup
 
 KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
-REDIS_IMAGE = "redis:7.2.5-alpine"
+REDIS_IMAGE = "redis:7.4-alpine"
 
 
 class KafkaServer(Protocol):
