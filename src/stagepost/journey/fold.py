@@ -116,6 +116,7 @@ class Fold:
         """The newest state of every contact that changed; None: nothing is kept of it any more."""
         self._program = program
         self._state_of = state_of
+        self._timers = timers
         self._base = Cursor(timers)
         self._own: list[_Entry] = []
         self._passed: list[_Entry] = []
@@ -148,7 +149,7 @@ class Fold:
         return steps
 
     def run_to(self, clock: int) -> list[tuple[str, Step]]:
-        """Move the clock without an event (idle partition, end of ``simulate``); fires also what is due exactly then."""
+        """Move the clock without an event (idle, end of ``simulate``); fires also what is due exactly then."""
         before = self.clock
         undo: list[tuple[str, ContactState | None, bool]] = []
         self._passed.clear()
@@ -163,6 +164,12 @@ class Fold:
 
     def _state(self, contact: str) -> ContactState | None:
         return self.changed[contact] if contact in self.changed else self._state_of(contact)
+
+    def _due(self, contact: str) -> int | None:
+        if contact not in self.changed:
+            return self._timers.due(contact)
+        state = self.changed[contact]
+        return next_due(state) if state is not None else None
 
     def _put(self, contact: str, state: ContactState | None, undo: list[tuple[str, ContactState | None, bool]]) -> None:
         known = contact in self.changed
@@ -198,10 +205,7 @@ class Fold:
                 self._base.skip()
                 self._passed.append(first)
             due, contact = first
-            if contact not in self.changed:
-                return contact
-            state = self.changed[contact]
-            if state is not None and next_due(state) == due:
+            if due == self._due(contact):
                 return contact
 
     def _restore(self, clock: int, undo: list[tuple[str, ContactState | None, bool]]) -> None:

@@ -11,6 +11,7 @@ Times are micros since the epoch; 0 stands for "never" (events before the year 2
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -49,9 +50,8 @@ ERASED_FOR = 90 * DAY
 
 
 class Sent(Struct, array_like=True, gc=False):
-    """One send of the contact and what became of it (``flags``); ``key`` is ``send_key`` of its campaign and message."""
+    """One send of the contact and what became of it (``flags``)."""
 
-    key: bytes
     campaign: str | None
     at: int
     """When it was delivered if ``DELIVERED`` is set, else when it was first heard of."""
@@ -96,6 +96,8 @@ class Grant(Struct, array_like=True, gc=False, frozen=True):
     given: bool
     since: int = 0
     """When the unbroken consent began: given again restarts nothing."""
+    withdrawn: int = 0
+    """The newest withdrawal ever heard of: a grant older than it began nothing."""
 
 
 class Held(Struct, array_like=True, gc=False, frozen=True):
@@ -110,11 +112,9 @@ class Held(Struct, array_like=True, gc=False, frozen=True):
     """Without its query: it is kept for the record only, which has none either."""
     counted: bool
     """False for a variant: it flips flags and adds to no raw count."""
-    calm: bool
-    """Its link means disengagement: it ends no ``quiet`` and restarts no ``no_click``."""
     waiting: dict[str, tuple[int, ...]]
-    """Journeys that it has yet to act in, with the keys of the conditions that it matched on arrival. ``""`` stands for
-    what is common to all journeys (credit, metrics) and comes first."""
+    """Journeys that it has yet to act in, with what it was to them on arrival (``step.py``); ``""`` stands for what is
+    common to all of them (credit, metrics) and comes first."""
 
 
 class Lens(Struct, array_like=True, gc=False):
@@ -129,7 +129,8 @@ NONE = 0
 ACTIVE = 1
 EXITED = 2
 
-Count = int | tuple[int, ...]
+Fact = int | tuple[int, ...]
+"""What one condition has counted; the forms are listed in ``conditions.py``."""
 
 
 class Run(Struct, array_like=True, gc=False):
@@ -168,7 +169,7 @@ class Run(Struct, array_like=True, gc=False):
     """Newest human click that restarts ``no_click``."""
     recovered: int = 0
     """``at`` of the last recovery: it restarts ``no_click`` too."""
-    facts: dict[int, Count] = {}
+    facts: dict[int, Fact] = {}
     """What each condition has counted, by its key: a number, or a flat list of times and keys (``compile.py``)."""
     timers: dict[int, int] = {}
     """Pending timers: key of the rule's condition to due time. Timers are data, so they survive whatever the state does."""
@@ -187,7 +188,8 @@ class ContactState(Struct, array_like=True, gc=False):
     """The generation before: together they remember at least ``SEEN_SPAN``."""
     seen_since: int = 0
     """Partition clock when the present generation began."""
-    sends: tuple[Sent, ...] = ()
+    sends: dict[bytes, Sent] = {}
+    """The newest sends, by ``send_key``."""
     last_send: SendAt | None = None
     """The newest delivery known, with its texts: it stands on every record."""
     register: dict[str, Withdrawal] = {}
@@ -203,14 +205,19 @@ class ContactState(Struct, array_like=True, gc=False):
     """By journey."""
 
 
+copy_state: Callable[[ContactState], ContactState] = ContactState.__copy__  # type: ignore[attr-defined]
+copy_run: Callable[[Run], Run] = Run.__copy__  # type: ignore[attr-defined]
+"""Shallow copies without the detour over ``copy.copy``, which takes 0.25 us instead of 0.1."""
+
+
 def digest(text: str) -> bytes:
     """Eight bytes that stand for ``text``: a contact remembers some hundreds, so they meet once in 10^14 events."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def number(text: str) -> int:
-    """``digest`` as a number of 56 bits: it fits every msgpack integer."""
-    return int.from_bytes(digest(text)[:7], "big")
+    """32 bits that stand for ``text`` among the few things that it can be confused with: five bytes when packed."""
+    return int.from_bytes(digest(text)[:4], "big")
 
 
 def send_key(campaign: str | None, message: str | None) -> bytes | None:

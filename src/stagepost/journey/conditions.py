@@ -1,0 +1,385 @@
+"""What a condition counts and when it holds: closures over the bounded facts of one run.
+
+A condition is a tree; its leaves count events or run timers. ``Leaf.count`` takes an event in, ``Leaf.retime`` says when
+its timer fires, ``Leaf.fire`` notes that it did, ``Holds`` answers from what was noted. Facts are kept per leaf key, in
+``Run.facts``; ``count`` and ``fire`` write there, so the caller hands in a Run whose ``facts`` are its own copy.
+May not contain: which rules a leaf serves (``compile.py``), moves (``step.py``), a clock.
+
+Form of a fact, by leaf: ``times`` a number; ``per: campaign`` the groups seen; ``within`` the times, or times and groups
+in turn; ``quiet stuck after`` the due time that fired; ``no_click`` the due time that fired or 0, then times and groups
+of the sends counted; ``missed`` the arming or 0, the due time that fired or 0, then the times of ``then``.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable
+from typing import ClassVar
+
+from stagepost.journey.state import ACTIVE, Fact, Run, Withdrawal
+
+Register = dict[str, Withdrawal]
+Holds = Callable[[dict[int, Fact], int, Register], bool]
+"""(facts of the run, the event's own time, register) -> whether the condition holds."""
+
+MATCHED = 1
+"""What an event is to a leaf: a match; to ``missed`` a ``first``, a ``then``, or both."""
+FIRST = 1
+THEN = 2
+
+SLACK = 16
+"""Times kept beyond what is asked for, so that events out of order within ``lateness`` still find theirs."""
+
+
+class Hit:
+    """One event as leaves count it. ``group``: its campaign, else its message, as a number; 0 for neither."""
+
+    __slots__ = ("at", "group", "horizon", "since")
+
+    def __init__(self, at: int, group: int, horizon: int, since: int) -> None:
+        self.at = at
+        self.group = group
+        self.horizon = horizon
+        """No event older than this acts any more: what only it could ask for need not be kept."""
+        self.since = since
+        """Consent of the journey: since when, 0 for ever, -1 none."""
+
+
+class Leaf:
+    """One leaf of a condition, with the rules that it can move (leaves under ``not`` move none)."""
+
+    __slots__ = ("back", "engagement", "exits", "grouped", "key", "order", "path", "setbacks", "staged", "stages", "until")
+
+    kind: ClassVar[str] = ""
+    """Name of its timer in records; empty: it has none."""
+
+    def __init__(self, key: int, order: int, path: str, back: frozenset[int] | None) -> None:
+        self.key = key
+        self.order = order
+        self.path = path
+        """Rule path, of timers."""
+        self.back = back
+        """The setbacks that it can end, counting from their begin; None: it counts over the run."""
+        self.exits: tuple[int, ...] = ()
+        self.setbacks: tuple[int, ...] = ()
+        self.stages: tuple[int, ...] = ()
+        self.until = False
+        """A match can end a setback of ``back``."""
+        self.staged = False
+        """Some stage asks for it, so it counts also while there is no run."""
+        self.grouped = False
+        """Counts campaigns: an event with neither campaign nor message is no match."""
+        self.engagement = False
+        """Holds opens, clicks, replies or custom activities: deleted when consent is withdrawn."""
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        """Take in an event that matched."""
+
+    def retime(self, run: Run, since: int) -> int:
+        """When the timer fires next, 0: it does not run. Forgets a firing whose base has moved. ``since``: as ``Hit.since``."""
+        return 0
+
+    def fire(self, run: Run, due: int) -> None:
+        """Note that the timer fired."""
+
+    def restart(self, run: Run, at: int) -> None:
+        """A human click at ``at``, or a recovery, came."""
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        """Whether the leaf holds for an event at ``at``."""
+        return self.key in facts
+
+
+class Signal(Leaf):
+    """A leaf that only says that its event came; whether it holds is read off the register."""
+
+    __slots__ = ()
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        return True
+
+
+class Once(Leaf):
+    """One matching event in the run."""
+
+    __slots__ = ()
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        run.facts[self.key] = 1
+
+
+class Times(Leaf):
+    """At least ``n`` matching events in the run."""
+
+    __slots__ = ("n",)
+
+    n: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        seen = run.facts.get(self.key, 0)
+        if isinstance(seen, int) and seen < self.n:
+            run.facts[self.key] = seen + 1
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        seen = facts.get(self.key, 0)
+        return isinstance(seen, int) and seen >= self.n
+
+
+class Campaigns(Leaf):
+    """Matching events of at least ``n`` different campaigns in the run."""
+
+    __slots__ = ("n",)
+
+    n: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        seen = _listed(run.facts, self.key)
+        if len(seen) < self.n and hit.group not in seen:
+            run.facts[self.key] = (*seen, hit.group)
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        return len(_listed(facts, self.key)) >= self.n
+
+
+class TimesWithin(Leaf):
+    """At least ``n`` matching events in (t - span, t]."""
+
+    __slots__ = ("n", "span")
+
+    n: int
+    span: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        oldest = hit.horizon - self.span
+        times = [time for time in _listed(run.facts, self.key) if time > oldest]
+        insort(times, hit.at)
+        if self.n == 1:
+            times = _spread(times, self.span - 1)
+        run.facts[self.key] = tuple(times[-(self.n + SLACK) :])
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        times = _listed(facts, self.key)
+        if len(times) < self.n:
+            return False
+        oldest = at - self.span
+        return sum(1 for time in times if oldest < time <= at) >= self.n
+
+
+class CampaignsWithin(Leaf):
+    """Matching events of at least ``n`` different campaigns in (t - span, t]."""
+
+    __slots__ = ("n", "span")
+
+    n: int
+    span: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        oldest = hit.horizon - self.span
+        pairs = [pair for pair in _pairs(_listed(run.facts, self.key)) if pair[0] > oldest]
+        of_group = sorted([time for time, group in pairs if group == hit.group] + [hit.at])
+        pairs = [pair for pair in pairs if pair[1] != hit.group]
+        pairs += [(time, hit.group) for time in _spread(of_group, self.span - 1)]
+        pairs.sort()
+        run.facts[self.key] = _flat(pairs[-(self.n + SLACK) :])
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        oldest = at - self.span
+        pairs = _pairs(_listed(facts, self.key))
+        return len({group for time, group in pairs if oldest < time <= at}) >= self.n
+
+
+class Timer(Leaf):
+    """A timer whose fact is the due time that fired; it holds from then on until its base moves (``retime`` forgets it)."""
+
+    __slots__ = ("span",)
+
+    span: int
+
+    def base(self, run: Run, since: int) -> int:
+        """From when the span counts; 0: the timer does not run."""
+        raise NotImplementedError
+
+    def retime(self, run: Run, since: int) -> int:
+        base = self.base(run, since)
+        due = base + self.span if base else 0
+        if self.key not in run.facts:
+            return due
+        if run.facts[self.key] == due:
+            return 0
+        del run.facts[self.key]
+        return due
+
+    def fire(self, run: Run, due: int) -> None:
+        run.facts[self.key] = due
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        fired = facts.get(self.key)
+        return isinstance(fired, int) and fired <= at
+
+
+class StuckLeaf(Timer):
+    """``stuck``: since the last move of the run, setbacks included."""
+
+    __slots__ = ()
+    kind = "stuck"
+
+    def base(self, run: Run, since: int) -> int:
+        return run.since if run.status == ACTIVE else 0
+
+
+class AfterLeaf(Timer):
+    """``after``: since the run began; as a way out of a setback, since that."""
+
+    __slots__ = ()
+    kind = "after"
+
+    def base(self, run: Run, since: int) -> int:
+        if run.status != ACTIVE:
+            return 0
+        return run.began if self.back is None else run.since
+
+
+class QuietLeaf(Timer):
+    """``quiet``: since the later of the last activity and the last move into a stage (or the setback, as a way out of it)."""
+
+    __slots__ = ("opens",)
+    kind = "quiet"
+
+    opens: bool
+
+    def base(self, run: Run, since: int) -> int:
+        if since < 0:
+            return 0
+        active = max(run.active, run.opened) if self.opens else run.active
+        if run.status == ACTIVE:
+            active = max(active, run.settled if self.back is None else run.since)
+        return max(active, since) if active else 0
+
+
+class NoClickLeaf(Leaf):
+    """``no_click``: the n-th counted send plus grace, unless a human click or a recovery restarted the count."""
+
+    __slots__ = ("grace", "n")
+    kind = "no_click"
+
+    n: int
+    grace: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        restarted = max(run.clicked, run.recovered, 0 if self.back is None else run.since)
+        if hit.at < restarted:
+            return
+        fired, *rest = _listed(run.facts, self.key) or (0,)
+        sends = _pairs(rest)
+        known = next((pair for pair in sends if pair[1] == hit.group), None)
+        if known is not None:
+            if known[0] <= hit.at:
+                return
+            sends.remove(known)
+        sends.append((hit.at, hit.group))
+        sends.sort(key=_time)
+        if len(sends) > self.n + SLACK:
+            # The first n give the due time, the newest are what is left after a click: what lies between goes.
+            del sends[self.n]
+        run.facts[self.key] = (fired, *_flat(sends))
+
+    def retime(self, run: Run, since: int) -> int:
+        fired, *rest = _listed(run.facts, self.key) or (0,)
+        if fired or since < 0:
+            return 0
+        times = [time for time, _ in _pairs(rest) if time >= since]
+        return times[self.n - 1] + self.grace if len(times) >= self.n else 0
+
+    def fire(self, run: Run, due: int) -> None:
+        run.facts[self.key] = (due, *_listed(run.facts, self.key)[1:])
+
+    def restart(self, run: Run, at: int) -> None:
+        counted = _listed(run.facts, self.key)
+        if counted:
+            run.facts[self.key] = (0, *_flat([pair for pair in _pairs(counted[1:]) if pair[0] > at]))
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        counted = _listed(facts, self.key)
+        return bool(counted) and 0 < counted[0] <= at
+
+
+class MissedLeaf(Leaf):
+    """``missed``: armed by ``first``, disarmed by a ``then`` in [arming, arming + span], whichever arrived first."""
+
+    __slots__ = ("span",)
+    kind = "missed"
+
+    span: int
+
+    def count(self, run: Run, hit: Hit, bits: int) -> None:
+        armed, fired, *thens = _listed(run.facts, self.key) or (0, 0)
+        at, span = hit.at, self.span
+        if bits & THEN:
+            if armed and armed <= at <= armed + span:
+                armed = 0
+            if at >= fired - span:
+                fired = 0
+        consented = 0 <= hit.since <= at
+        if bits & FIRST and not armed and consented and not any(at <= then <= at + span for then in thens):
+            armed = at
+        if bits & THEN:
+            oldest = hit.horizon - span
+            thens = [time for time in thens if time > oldest]
+            insort(thens, at)
+            thens = _spread(thens, span)[-SLACK:]
+        run.facts[self.key] = (armed, fired, *thens)
+
+    def retime(self, run: Run, since: int) -> int:
+        known = _listed(run.facts, self.key)
+        return known[0] + self.span if known and known[0] and since >= 0 else 0
+
+    def fire(self, run: Run, due: int) -> None:
+        run.facts[self.key] = (0, due, *_listed(run.facts, self.key)[2:])
+
+    def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
+        known = _listed(facts, self.key)
+        return bool(known) and 0 < known[1] <= at
+
+
+def all_of(parts: tuple[Holds, ...]) -> Holds:
+    return lambda facts, at, register: all(part(facts, at, register) for part in parts)
+
+
+def any_of(parts: tuple[Holds, ...]) -> Holds:
+    return lambda facts, at, register: any(part(facts, at, register) for part in parts)
+
+
+def negation(part: Holds) -> Holds:
+    return lambda facts, at, register: not part(facts, at, register)
+
+
+def _listed(facts: dict[int, Fact], key: int) -> tuple[int, ...]:
+    """A fact that is a list. A number can only stand there after a clash of keys: it counts as nothing."""
+    value = facts.get(key)
+    return value if isinstance(value, tuple) else ()
+
+
+def _time(pair: tuple[int, int]) -> int:
+    return pair[0]
+
+
+def _pairs(flat: tuple[int, ...] | list[int]) -> list[tuple[int, int]]:
+    return list(zip(flat[::2], flat[1::2], strict=False))
+
+
+def _flat(pairs: list[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(number for pair in pairs for number in pair)
+
+
+def _spread(times: list[int], span: int) -> list[int]:
+    """Of sorted times those that a window of ``span``, ends included, can need to be seen not to be empty.
+
+    A time is needless when its neighbours lie within ``span``: any window that holds it holds one of them.
+    """
+    kept: list[int] = []
+    for place, time in enumerate(times):
+        if kept and place + 1 < len(times) and times[place + 1] - kept[-1] <= span:
+            continue
+        kept.append(time)
+    return kept
+

@@ -1,0 +1,51 @@
+"""Was it a person? Judges clicks whose provider does not say, per contact and message (journeys.md 2, Machines).
+
+``instant``: within 2 s after the message's delivery. ``burst``: some span of 10 s around the click holds 3 distinct URLs
+of the message, all of unknown origin. A click near its delivery is held, because the rest of a burst may be on its way.
+Ends are included. May not contain: what a human click does.
+
+The functions here change the ContactState they are given: the caller hands in its own copy (``state.py``).
+"""
+
+from __future__ import annotations
+
+from stagepost.journey.definition import Bots
+from stagepost.journey.sends import delivered_at
+from stagepost.journey.state import ContactState, number, send_key
+
+HUMAN = -1
+MACHINE = -2
+
+
+def remember(state: ContactState, message: str | None, url: str | None, at: int, keep: int) -> None:
+    """Note a click of unknown origin as evidence; ``keep``: how many are kept, the newest by their own times."""
+    key = send_key(None, message)
+    if key is None:
+        return
+    clicks = sorted((*state.null_clicks, (at, key, number(url or ""))))
+    state.null_clicks = tuple(clicks[-keep:])
+
+
+def judge(state: ContactState, bots: Bots | None, message: str | None, at: int, clock: int) -> int:
+    """``HUMAN``, ``MACHINE``, or until when the click must be held. The click itself is already remembered."""
+    if bots is None:
+        return HUMAN
+    delivered = delivered_at(state, message, at)
+    if delivered is None:
+        return HUMAN
+    if at - delivered <= bots.instant or in_burst(state, bots, message, at):
+        return MACHINE
+    due = at + bots.hold
+    return due if at - delivered <= bots.near and due >= clock else HUMAN
+
+
+def in_burst(state: ContactState, bots: Bots, message: str | None, at: int) -> bool:
+    """Whether some span of ``burst_within`` that holds ``at`` holds enough distinct URLs of the message."""
+    key = send_key(None, message)
+    span = bots.burst_within
+    near = [(time, url) for time, of, url in state.null_clicks if of == key and at - span <= time <= at + span]
+    return any(
+        len({url for time, url in near if start <= time <= start + span}) >= bots.burst_urls
+        for start, _ in near
+        if start <= at
+    )
