@@ -101,7 +101,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
+    from stagepost.edges.errors import EdgeError
     from stagepost.edges.health import HealthServer
+    from stagepost.edges.logs import logger
     from stagepost.edges.metrics import Metrics
     from stagepost.edges.signals import stopping
     from stagepost.wiring import build_role
@@ -118,6 +120,12 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
     try:
         with stopping(running.stop):
             running.run()
+    except EdgeError:
+        raise
+    except Exception:
+        # Through the log, which cuts addresses out of what the exception says.
+        logger("stagepost.run", role=role, instance=options.instance).exception("the role failed")
+        leave(FAILED)
     finally:
         health.close()
 
