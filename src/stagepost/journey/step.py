@@ -292,7 +292,12 @@ def _match(
 ) -> None:
     for entry in entries:
         if entry.match is None or entry.match(event, at, state):
-            touched.setdefault(entry.journey, []).append((entry.leaf, entry.bits))
+            leaf, bits = entry.leaf, entry.bits
+            found = touched.setdefault(entry.journey, [])
+            if leaf.kind == "missed":  # an event may be its first and its then, and each in several ways
+                bits |= sum(known for other, known in found if other is leaf)
+                found[:] = [pair for pair in found if pair[0] is not leaf]
+            found.append((leaf, bits))
 
 
 def _match_links(
