@@ -13,7 +13,7 @@ BUCKETS = 4096
 
 
 def bucket_of(key: str) -> int:
-    """The bucket in which the state of ``key`` lies. Whoever changes this makes every mirror unreadable and raises PROTO."""
+    """The bucket in which the state of ``key`` lies. A change here makes mirrors unreadable, hence raises PROTO."""
     return crc32(key.encode()) % BUCKETS
 
 

@@ -142,6 +142,10 @@ class Intake(Protocol):
         """Records between ``next_offset`` and the end, undecided ones included; None while not known."""
         ...
 
+    def undecided(self, partition: int, next_offset: int) -> Bounds | None:
+        """Where an open transaction keeps readers below the end; None when nothing does, or records are waiting."""
+        ...
+
     def close(self) -> None:
         """Leave the group."""
         ...
@@ -213,7 +217,7 @@ class Log(Protocol):
         ...
 
     def topic_id(self, topic: Topic) -> str:
-        """Differs when a topic was deleted and made again. Empty where the broker has no such ids."""
+        """Differs when a topic was deleted and made again."""
         ...
 
     def bounds(self, topic: Topic, partition: int) -> Bounds: ...
@@ -247,7 +251,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     control: bytes = b""
     """The control record of ``seq`` as it lies in the state topic; empty at seq 0."""
     partial: bool = False
-    """Some states are newer than ``seq``: a batch in several calls, or a restore, is under way. Never compute from it."""
+    """Some states are newer than ``seq``: a batch in several calls or a restore is under way. Not to compute on."""
 
 
 class Outcome(StrEnum):
@@ -315,6 +319,10 @@ class Counters(Protocol):
         """Record one observation of a histogram."""
         ...
 
+    def forget(self, name: str, *labels: str) -> None:
+        """Take back a gauge with these labels; one that was never set is passed over."""
+        ...
+
 
 class NoCounters:
     """For runs that nobody watches."""
@@ -326,6 +334,9 @@ class NoCounters:
         pass
 
     def observe(self, name: str, value: float, *labels: str) -> None:
+        pass
+
+    def forget(self, name: str, *labels: str) -> None:
         pass
 
 

@@ -128,6 +128,12 @@ class Stateful(Protocol):
     input: Topic
     state: Topic
     codec: int
+    announces: bool
+    """Whether ``assigned`` wants the states; reading all of them is for roles with small state."""
+
+    def due(self, value: bytes) -> int | None:
+        """The next timer in a packed state, micros; None when it has none. For rebuilding the timer index."""
+        ...
 
     def open(self, partition: int, partitions: int, control: Control | None) -> Partition:
         """A new Partition as of ``control`` (None: nothing was processed); ``partitions``: count of the input topic."""
@@ -157,7 +163,10 @@ class Stateful(Protocol):
         ...
 
     def assigned(self, partition: Partition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
-        """Records to publish again outside a transaction after an assignment (live alerts); ``values``: all states."""
+        """Records to publish again outside a transaction after an assignment (live alerts); ``values``: all states.
+
+        Empty unless ``announces``.
+        """
         ...
 
 

@@ -1,0 +1,182 @@
+"""The two producers on confluent-kafka: the transactional one, and the idempotent one for what follows a commit.
+
+May not contain: what to do about an error; ``errors.of_kafka`` names it, ``transactions.py`` acts. Only ``produce`` is
+used: ``produce_batch`` ignores partitions of single messages, drops headers, and lets a commit succeed after refusals.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from stagepost.edges.errors import Abort, NewProducer, Retry, of_kafka
+from stagepost.edges.ports import Membership, Placed
+from stagepost.edges.topics import TopicNames
+from stagepost.engine.plan import Emit, Topic
+
+_LOGGER = logging.getLogger("librdkafka")
+
+_ANY = -1
+"""librdkafka's RD_KAFKA_PARTITION_UA: the partitioner chooses."""
+
+_QUEUE_WAIT_S = 5.0
+"""How long a full send queue may stay full: by then the broker is away, and the transaction with it."""
+
+COMMON: Mapping[str, Any] = {
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "socket.timeout.ms": 5000,
+    "retry.backoff.ms": 100,
+    # As the JVM's default for keyed records, so that other producers agree (design.md 3).
+    "partitioner": "murmur2_random",
+    # The largest record is a dead letter of a body of 8 MiB; the topics allow 9.
+    "message.max.bytes": 9 << 20,
+    "queue.buffering.max.messages": 1_000_000,
+}
+
+
+@contextmanager
+def _routed(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as raised:
+        error = raised.args[0]
+        routed = of_kafka(error, doing) if isinstance(error, KafkaError) else None
+        if routed is None:
+            raise
+        raise routed from raised
+
+
+@contextmanager
+def _sending(topic: str) -> Iterator[None]:
+    """A refused record fails its transaction: the reason is told by the commit, here it is only a wrong state."""
+    try:
+        with _routed(f"sending to {topic}"):
+            yield
+    except Retry as error:
+        raise Abort(str(error)) from error
+    except KafkaException as raised:
+        if raised.args[0].code() in (KafkaError._STATE, KafkaError.MSG_SIZE_TOO_LARGE):
+            raise Abort(f"sending to {topic}: {raised.args[0].str()}") from raised
+        raise
+
+
+class KafkaProducer:
+    """``ports.TransactionalProducer``. For one thread."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], transactional_id: str, names: TopicNames, input_topic: Topic
+    ) -> None:
+        self._names = names
+        self._input = names.full(input_topic)
+        self._disturbed = False
+        self._producer = Producer(
+            {**COMMON, **settings, "transactional.id": transactional_id, "error_cb": self._on_error}, logger=_LOGGER
+        )
+
+    def init(self, timeout_s: float) -> None:
+        with _routed("starting a transactional producer"):
+            self._producer.init_transactions(timeout_s)
+
+    def begin(self) -> None:
+        with _routed("beginning a transaction"):
+            self._producer.begin_transaction()
+
+    def send(self, emit: Emit, on_placed: Callable[[Placed], None] | None = None) -> None:
+        topic = self._names.full(emit.topic)
+        partition = _ANY if emit.partition is None else emit.partition
+        report = None if on_placed is None else _report(on_placed)
+        deadline: float | None = None
+        while True:
+            try:
+                with _sending(topic):
+                    self._producer.produce(
+                        topic,
+                        emit.value,
+                        emit.key,
+                        partition,
+                        headers=list(emit.headers) or None,
+                        on_delivery=report,
+                    )
+                return
+            except BufferError as error:
+                now = time.monotonic()
+                deadline = deadline or now + _QUEUE_WAIT_S
+                if now > deadline:
+                    raise NewProducer(f"sending to {topic}: the queue stays full") from error
+                self._producer.poll(0.05)
+
+    def flush(self, timeout_s: float) -> None:
+        left = self._producer.flush(timeout_s)
+        if left:
+            raise Retry(f"flushing: {left} records not acknowledged after {timeout_s:g} s")
+
+    def send_offsets(self, offsets: Mapping[int, tuple[int, str]], member: Membership, timeout_s: float) -> None:
+        listed = [
+            TopicPartition(self._input, partition, offset, metadata=metadata)
+            for partition, (offset, metadata) in offsets.items()
+        ]
+        with _routed("sending offsets to the transaction"):
+            self._producer.send_offsets_to_transaction(listed, member.token, timeout_s)
+
+    def commit(self, timeout_s: float) -> None:
+        with _routed("committing"):
+            self._producer.commit_transaction(timeout_s)
+
+    def abort(self, timeout_s: float) -> None:
+        with _routed("aborting"):
+            self._producer.abort_transaction(timeout_s)
+
+    def disturbed(self) -> bool:
+        self._producer.poll(0)
+        was, self._disturbed = self._disturbed, False
+        return was
+
+    def discard(self) -> None:
+        # Destroying a producer waits for its threads, which may wait for a broker that is away: not our time.
+        producer, self._producer = self._producer, None  # type: ignore[assignment]
+        threading.Thread(target=producer.purge, daemon=True, name="discard-producer").start()
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._disturbed = True
+
+
+class KafkaPublisher:
+    """``ports.Publisher``: records wait in memory as long as the broker is away; the next assignment repeats them."""
+
+    def __init__(self, settings: Mapping[str, Any], names: TopicNames) -> None:
+        self._names = names
+        # 0: never give up on a record; an incident that is not announced would be worse than a late one.
+        endless = {"enable.idempotence": True, "message.timeout.ms": 0}
+        self._producer = Producer({**COMMON, **settings, **endless}, logger=_LOGGER)
+
+    def publish(self, emits: Sequence[Emit]) -> None:
+        for emit in emits:
+            partition = _ANY if emit.partition is None else emit.partition
+            with _routed(f"publishing to {emit.topic}"):
+                self._producer.produce(
+                    self._names.full(emit.topic), emit.value, emit.key, partition, headers=list(emit.headers) or None
+                )
+        self._producer.poll(0)
+
+    def flush(self, timeout_s: float) -> int:
+        return self._producer.flush(timeout_s)
+
+
+def _report(on_placed: Callable[[Placed], None]) -> Callable[[KafkaError | None, Message], None]:
+    def report(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            return  # the transaction cannot be committed any more, and whoever commits is told
+        kind, ms = message.timestamp()
+        offset = message.offset()
+        assert offset is not None
+        on_placed(Placed(offset, ms * 1000 if kind == TIMESTAMP_LOG_APPEND_TIME else None))
+
+    return report

@@ -1,0 +1,317 @@
+"""What differs between the two kinds of processor: how a partition is restored, a batch computed, a commit followed.
+
+The loop in ``runner.py`` knows no state and no mirror; this module knows no transaction and no group.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from msgspec import structs
+
+from stagepost.edges.applier import Application, Applier
+from stagepost.edges.errors import SlowDown, Stop, Unstable
+from stagepost.edges.mirror import CHUNK
+from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
+from stagepost.edges.restore import Readers, Restore
+from stagepost.edges.transactions import Written
+from stagepost.engine.plan import Emit, Partition, PartitionPlan, Record, Stateful, Stateless
+
+_ASK_AGAIN_S = 0.5
+
+_BATCH_S = 1.0
+"""For the applier to finish a batch of several calls, 10 ms each."""
+
+
+class MirrorRefused(SlowDown):
+    """The mirror does not show the batch that it should: nothing may be computed from it."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Owned:
+    """One partition that is ours and restored. Every assignment and every restore makes a new one."""
+
+    number: int
+    next_offset: int
+    seq: int
+    broker_us: int
+    """Last broker timestamp that is known of the partition; 0: none, so its idle clock stands."""
+    broker_at: float
+    """``time.monotonic()`` when that was learned."""
+    active_at: float
+    """``time.monotonic()`` of its last record, or of its start."""
+    announcements: tuple[Emit, ...] = ()
+    state: Partition | None = None
+    checkpoint: Checkpoint | None = None
+    """Of the mirror, once everything queued is applied."""
+    applied_seq: int = 0
+    """The batch that the mirror is known to have."""
+    pending: deque[PartitionPlan] = field(default_factory=deque)
+    """Committed, and not yet known to be in the mirror."""
+    given_up: bool = False
+    """No longer ours, or restored anew."""
+
+    def saw(self, broker_us: int, at: float) -> None:
+        """A record came with this broker time. The clock of a partition does not go back."""
+        if broker_us > self.broker_us:
+            self.broker_us, self.broker_at = broker_us, at
+
+    def now_us(self, at: float) -> int:
+        """Broker time at ``at``: the last one known and the monotonic time since."""
+        return self.broker_us + int((at - self.broker_at) * 1_000_000)
+
+
+class Work(Protocol):
+    """One kind of processor. Errors that route: SlowDown restores the partition, the rest is the loop's."""
+
+    idles: bool
+    """Whether partitions without records are to be ticked."""
+
+    def restore(self, partition: int) -> Generator[None, None, Owned]: ...
+
+    def plan(
+        self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None
+    ) -> PartitionPlan | None: ...
+
+    def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None: ...
+
+    def refused(self) -> Collection[tuple[Owned, str]]:
+        """Partitions that the mirror lost since the last call, with the reason."""
+        ...
+
+    def compare(self, owned: Owned) -> None:
+        """Look whether the mirror of an idle partition is what it was; the answer comes with ``refused``."""
+        ...
+
+    def full(self) -> bool:
+        """Whether input has to be held back."""
+        ...
+
+    def staleness_s(self, owned: Owned, at: float) -> float: ...
+
+    def released(self, owned: Owned) -> None:
+        """The partition is no longer ours, or is restored anew."""
+        ...
+
+    def not_ready(self) -> tuple[str, ...]: ...
+
+    def settled(self) -> None:
+        """No partition is in restore."""
+        ...
+
+    def close(self, within_s: float) -> None: ...
+
+
+class StatelessWork:
+    """``Stateless``: the batch number lives in the offset metadata alone."""
+
+    idles = False
+
+    def __init__(self, processor: Stateless, intake: Intake, start_from: str | int) -> None:
+        self._processor = processor
+        self._intake = intake
+        self._start_from = start_from
+        self._log = structlog.get_logger(__name__)
+
+    def restore(self, partition: int) -> Generator[None, None, Owned]:
+        while True:
+            try:
+                committed = self._intake.committed(partition, 1.0)
+                if committed is None:
+                    seq, offset = 0, self._intake.first_offset(partition, self._start_from)
+                else:
+                    seq, offset = committed.seq or 0, committed.offset
+                break
+            except Unstable as error:
+                self._log.info("committed offset undecided", partition=partition, reason=str(error))
+                until = time.monotonic() + _ASK_AGAIN_S
+                while time.monotonic() < until:
+                    yield
+        now = time.monotonic()
+        return Owned(number=partition, next_offset=offset, seq=seq, broker_us=0, broker_at=now, active_at=now)
+
+    def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
+        return self._processor.plan(owned.number, owned.seq + 1, records, next_offset)
+
+    def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
+        owned.seq, owned.next_offset = plan.seq, plan.next_offset
+
+    def refused(self) -> Collection[tuple[Owned, str]]:
+        return ()
+
+    def compare(self, owned: Owned) -> None:
+        """No mirror."""
+
+    def full(self) -> bool:
+        return False
+
+    def staleness_s(self, owned: Owned, at: float) -> float:
+        return 0.0
+
+    def released(self, owned: Owned) -> None:
+        """Nothing is kept."""
+
+    def not_ready(self) -> tuple[str, ...]:
+        return ()
+
+    def settled(self) -> None:
+        """Nothing is kept."""
+
+    def close(self, within_s: float) -> None:
+        """Nothing is kept."""
+
+
+class StatefulWork:
+    """``Stateful``: states from validated reads of the mirror, or from what is not in it yet."""
+
+    idles = True
+
+    def __init__(
+        self,
+        processor: Stateful,
+        mirror: Mirror,
+        counters: Counters,
+        restore: Callable[[int], Restore],
+        readers: Readers,
+        wall_us: Callable[[], int],
+        partitions: int,
+        failpoint: Callable[[str], None],
+    ) -> None:
+        self._processor = processor
+        self._mirror = mirror
+        self._counters = counters
+        self._restore = restore
+        self._readers = readers
+        self._wall_us = wall_us
+        self._partitions = partitions
+        self._at = failpoint
+        self._applier: Applier[Owned] = Applier(mirror, counters)
+
+    def restore(self, partition: int) -> Generator[None, None, Owned]:
+        restored = yield from self._restore(partition).steps()
+        processor, control = self._processor, restored.control
+        state: Any = processor.open(partition, self._partitions, control)
+        processor.restore(state, restored.due)
+        seq = 0 if control is None else control.seq
+        if restored.checkpoint.seq != seq:
+            raise Stop(f"partition {partition}: the mirror is at batch {restored.checkpoint.seq}, its control at {seq}")
+        now = time.monotonic()
+        return Owned(
+            number=partition,
+            next_offset=restored.next_offset,
+            seq=seq,
+            broker_us=restored.checkpoint.asof,
+            broker_at=now,
+            active_at=now,
+            announcements=processor.assigned(state, restored.states) if processor.announces else (),
+            state=state,
+            checkpoint=restored.checkpoint,
+            applied_seq=seq,
+        )
+
+    def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
+        state: Any = owned.state
+        batch = self._processor.read(state, records, next_offset, now)
+        if batch.needs:
+            self._processor.load(state, self._values(owned, batch.needs))
+        plan = self._processor.plan(state, batch)
+        if plan is not None and (plan.seq, plan.next_offset) != (owned.seq + 1, next_offset):
+            raise AssertionError(f"a Plan for batch {plan.seq} to {plan.next_offset} after batch {owned.seq}")
+        return plan
+
+    def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
+        placed, before = written.placed, owned.checkpoint
+        assert placed is not None, "the control record was acknowledged before its transaction was committed"
+        assert before is not None
+        self._processor.applied(owned.state, plan)  # type: ignore[arg-type]
+        owned.seq, owned.next_offset = plan.seq, plan.next_offset
+        now = time.monotonic()
+        if placed.timestamp is not None:
+            owned.saw(placed.timestamp, now)
+        then = structs.replace(
+            before,
+            seq=plan.seq,
+            coff=placed.offset + 1,
+            in_off=plan.next_offset,
+            # Only the age of the mirror is judged by it, so where the broker tells no time ours will do.
+            asof=placed.timestamp if placed.timestamp is not None else self._wall_us(),
+            control=written.control,
+        )
+        changes: list[StateChange] = [(key, value, plan.due.get(key)) for key, value in plan.states.items()]
+        owned.checkpoint = then
+        owned.pending.append(plan)
+        self._at("mid_apply")
+        self._applier.put(Application(owned, owned.number, before, changes, then, transaction, now))
+
+    def refused(self) -> Collection[tuple[Owned, str]]:
+        refused: dict[int, tuple[Owned, str]] = {}
+        for application, outcome in self._applier.done():
+            owned = application.owner
+            if outcome is Outcome.GAP:
+                refused[id(owned)] = (owned, "gap")
+                continue
+            owned.applied_seq = max(owned.applied_seq, application.then.seq)
+            while owned.pending and owned.pending[0].seq <= owned.applied_seq:
+                owned.pending.popleft()
+            self._at("applied")
+        return refused.values()
+
+    def compare(self, owned: Owned) -> None:
+        if not self._applier.idle():
+            return
+        assert owned.checkpoint is not None
+        now = time.monotonic()
+        self._applier.put(Application(owned, owned.number, owned.checkpoint, None, owned.checkpoint, -1, now))
+
+    def full(self) -> bool:
+        return self._applier.full()
+
+    def staleness_s(self, owned: Owned, at: float) -> float:
+        oldest = self._applier.oldest(owned.number)
+        return 0.0 if oldest is None else at - oldest
+
+    def released(self, owned: Owned) -> None:
+        owned.given_up = True
+
+    def not_ready(self) -> tuple[str, ...]:
+        return () if self._applier.available else ("Redis does not answer",)
+
+    def settled(self) -> None:
+        self._readers.close()
+
+    def close(self, within_s: float) -> None:
+        self._applier.close(within_s)
+        self._readers.close()
+        self._mirror.close()
+
+    def _values(self, owned: Owned, needs: Collection[str]) -> Mapping[str, bytes | None]:
+        """States as of the newest batch: from batches that the mirror may not have yet, else by validated reads."""
+        values: dict[str, bytes | None] = {}
+        if owned.pending:
+            for plan in owned.pending:
+                values.update((key, plan.states[key]) for key in needs if key in plan.states)
+        missing = [key for key in needs if key not in values]
+        for start in range(0, len(missing), CHUNK):
+            values.update(self._read(owned, missing[start : start + CHUNK]))
+        return values
+
+    def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        assert owned.checkpoint is not None
+        began = time.monotonic()
+        snapshot = self._mirror.read(owned.number, keys)
+        # A batch in several calls shows as no snapshot; while batches are pending it is one of ours, over in a moment.
+        while snapshot is None and owned.pending and time.monotonic() < began + _BATCH_S:
+            time.sleep(0.002)
+            snapshot = self._mirror.read(owned.number, keys)
+        self._counters.observe("state_operation_duration_seconds", time.monotonic() - began, "read")
+        # Any batch in this range will do: what a later one changes is in ``pending`` and was not asked for.
+        if snapshot is None or snapshot.nonce != owned.checkpoint.nonce:
+            raise MirrorRefused(f"partition {owned.number}: the mirror was emptied")
+        if not owned.applied_seq <= snapshot.seq <= owned.seq:
+            raise MirrorRefused(f"partition {owned.number}: the mirror shows batch {snapshot.seq}, not {owned.seq}")
+        return snapshot.values
