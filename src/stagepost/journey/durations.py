@@ -34,7 +34,9 @@ def duration_text(span: int) -> str:
     >>> duration_text(48 * HOUR), duration_text(14 * DAY), duration_text(MICROS // 2)
     ('2d', '2w', '0.5s')
     """
+    if not span:
+        return "0d"
     for unit, size in reversed(_UNITS.items()):
-        if span and span % size == 0:
+        if span % size == 0:
             return f"{span // size}{unit}"
     return f"{span / MICROS:g}s"

@@ -1,0 +1,102 @@
+"""Journeys over recorded events, by the same fold as the worker: what ``simulate`` and ``test`` show.
+
+The clock follows the events (the largest time so far) and then runs on to ``until``. May not contain: reading files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from stagepost.events import Event, Transition
+from stagepost.journey.compile import Program
+from stagepost.journey.definition import Journey
+from stagepost.journey.fold import Fold, TimerIndex
+from stagepost.journey.result import Outcome, Step
+from stagepost.journey.state import ContactState, next_due
+
+PIECE = 2_000
+"""Events folded at a time: where pieces end changes nothing but the memory that a fold holds."""
+
+
+@dataclass(slots=True)
+class Simulation:
+    """States of all contacts as events go through; ``outcomes`` counts events by accounting class."""
+
+    program: Program
+    clock: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=dict)
+    _states: dict[str, ContactState | None] = field(default_factory=dict)
+    _timers: TimerIndex = field(default_factory=TimerIndex)
+
+    def run(self, events: Iterable[tuple[Event, int]], until: int | None = None) -> Iterator[Transition]:
+        """Transitions in the order made. ``until`` (micros): None or an earlier time than the last event is ignored."""
+        feed = iter(events)
+        while piece := list(islice(feed, PIECE)):
+            fold = self._fold()
+            for event, at in piece:
+                for _, step in fold.event(event, at):
+                    yield from self._count(step)
+            self._keep(fold)
+        fold = self._fold()
+        for _, step in fold.run_to(max(self.clock, until or 0)):
+            yield from self._count(step)
+        self._keep(fold)
+
+    def _fold(self) -> Fold:
+        return Fold(self.program, clock=self.clock, state_of=self._states.get, timers=self._timers)
+
+    def _keep(self, fold: Fold) -> None:
+        self.clock = fold.clock
+        for contact, state in fold.changed.items():
+            self._states[contact] = state
+            self._timers.set(contact, None if state is None else next_due(state))
+
+    def _count(self, step: Step) -> tuple[Transition, ...]:
+        if step.outcome is not None:
+            self.outcomes[step.outcome] = self.outcomes.get(step.outcome, 0) + 1
+        return step.moves
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelRow:
+    """One place of a journey: contacts there now, and contacts that ever were there (for stages: or higher)."""
+
+    place: str
+    kind: str
+    now: int
+    reached: int
+
+
+class Funnel:
+    """Counts from transitions alone, so that it says the same about a simulation and about a topic."""
+
+    def __init__(self, journeys: Iterable[Journey]) -> None:
+        self._journeys = {journey.name: journey for journey in journeys}
+        self._now: dict[tuple[str, str], str] = {}
+        self._reached: dict[str, dict[str, set[str]]] = {name: {} for name in self._journeys}
+
+    def add(self, move: Transition) -> None:
+        journey = self._journeys.get(move.journey)
+        if journey is None:
+            return
+        reached = self._reached[move.journey]
+        self._now[move.journey, move.contact] = move.to
+        reached.setdefault(move.to, set()).add(move.contact)
+        stages = [stage.name for stage in journey.stages]
+        if move.best in stages:
+            for lower in stages[: stages.index(move.best) + 1]:
+                reached.setdefault(lower, set()).add(move.contact)
+
+    def rows(self, journey: str) -> tuple[FunnelRow, ...]:
+        """Stages in order, then setbacks, then exits."""
+        definition, reached = self._journeys[journey], self._reached[journey]
+        now: dict[str, int] = {}
+        for (name, _), place in self._now.items():
+            if name == journey:
+                now[place] = now.get(place, 0) + 1
+        places = [(s.name, "stage") for s in definition.stages]
+        places += [(s.name, "setback") for s in definition.setbacks]
+        places += [(e.name, "exit") for e in definition.exits]
+        return tuple(FunnelRow(p, kind, now.get(p, 0), len(reached.get(p, ()))) for p, kind in places)

@@ -1,0 +1,146 @@
+"""YAML 1.2 text to a tree of nodes that know where they stand. Bounded before, while and after it is read.
+
+May not contain: any word of the journey language (``parse.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from stagepost.journey.definition import Position
+from stagepost.journey.problems import DUPLICATE_KEY, NOT_YAML, TOO_LARGE, Code
+
+SIZE_LIMIT = 1 << 20
+"""Characters of one file."""
+
+VALUE_LIMIT = 20_000
+"""Values of one file, each use of an anchor counted: a few lines of aliases can stand for billions."""
+
+DEPTH_LIMIT = 32
+
+_TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A scalar; ``text`` is what stands in the file."""
+
+    value: Scalar
+    text: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple[Tree, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """A mapping from text to values, in order; every key stands once."""
+
+    pairs: tuple[tuple[Value, Tree], ...]
+    position: Position
+
+    def get(self, key: str) -> Tree | None:
+        return next((tree for name, tree in self.pairs if name.text == key), None)
+
+    def key(self, key: str) -> Value | None:
+        return next((name for name, _ in self.pairs if name.text == key), None)
+
+
+Tree = Value | Items | Pairs
+
+
+class Unreadable(Exception):
+    """The text is no tree within the bounds; carries what a Problem needs."""
+
+    def __init__(self, code: Code, message: str, position: Position) -> None:
+        super().__init__(message)
+        self.code, self.message, self.position = code, message, position
+
+
+def read_yaml(text: str) -> Tree | None:
+    """The tree of the one document in ``text``; None when there is none. Raises Unreadable."""
+    if len(text) > SIZE_LIMIT:
+        raise Unreadable(TOO_LARGE, f"the file has more than {SIZE_LIMIT} characters", Position(1, 1))
+    try:
+        node = YAML(pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
+        raise Unreadable(NOT_YAML, " ".join(filter(None, [error.context, error.problem])), place) from error
+    except RecursionError:
+        raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", Position(1, 1)) from None
+    except (YAMLError, ValueError, AttributeError, IndexError, KeyError, TypeError, AssertionError) as error:
+        # ruamel.yaml raises its own bugs on broken directives and anchors; whatever it is, the file is at fault.
+        raise Unreadable(NOT_YAML, str(error).split("\n", 1)[0] or "cannot be read", Position(1, 1)) from error
+    return None if node is None else _Builder().build(node, 1)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self._left = VALUE_LIMIT
+
+    def build(self, node: Node, depth: int) -> Tree:
+        place = Position(node.start_mark.line + 1, node.start_mark.column + 1)
+        self._left -= 1
+        if self._left < 0:
+            raise Unreadable(TOO_LARGE, f"more than {VALUE_LIMIT} values, anchors expanded", place)
+        if depth > DEPTH_LIMIT:
+            raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
+        if isinstance(node, ScalarNode):
+            return Value(_scalar(node, place), str(node.value), place)
+        if isinstance(node, SequenceNode):
+            return Items(tuple(self.build(item, depth + 1) for item in node.value), place)
+        if isinstance(node, MappingNode):
+            return Pairs(tuple(self._pairs(node, depth)), place)
+        raise Unreadable(NOT_YAML, "neither text, list nor mapping", place)
+
+    def _pairs(self, node: MappingNode, depth: int) -> list[tuple[Value, Tree]]:
+        seen: dict[str, Position] = {}
+        pairs = []
+        for key_node, value_node in node.value:
+            key = self.build(key_node, depth + 1)
+            if not isinstance(key, Value):
+                raise Unreadable(NOT_YAML, "a key must be text", key.position)
+            if key.text in seen:
+                first = seen[key.text]
+                raise Unreadable(DUPLICATE_KEY, f"{key.text!r} stands already in line {first.line}", key.position)
+            seen[key.text] = key.position
+            pairs.append((key, self.build(value_node, depth + 1)))
+        return pairs
+
+
+def _scalar(node: Any, place: Position) -> Scalar:
+    text = str(node.value)
+    tag = str(node.tag)
+    try:
+        if tag == _INT:
+            return _integer(text)
+        if tag == _FLOAT:
+            return float(text.replace("_", ""))
+    except ValueError:
+        raise Unreadable(NOT_YAML, "a number that cannot be read", place) from None
+    if tag == _BOOL:
+        return text.lower() == "true"
+    if tag == _NULL:
+        return None
+    return text
+
+
+def _integer(text: str) -> int:
+    digits = text.replace("_", "")
+    if len(digits) > 40:
+        raise ValueError("too many digits")
+    return int(digits, 0) if digits.lstrip("+-")[:2] in ("0x", "0o") else int(digits)
