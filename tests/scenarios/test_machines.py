@@ -1,0 +1,200 @@
+"""journeys.md 2, Machines and Uncertain reports: whose engagement counts, as timelines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stagepost.events import MICROS
+from stagepost.journey import definition as d
+from tests.scenarios.story import (
+    START,
+    Partition,
+    click,
+    clicked,
+    event,
+    flat,
+    is_,
+    journey,
+    line,
+    play,
+    records,
+    sent,
+    setback,
+    span,
+    stage,
+    unsubscribed,
+    with_bots,
+)
+
+BEGIN = event("0d", "begin.now")
+ENTERED = "0d none -> a"
+TWO = journey([stage("a", is_("begin.now")), stage("b", clicked())])
+SEND = sent("1d", "x", "m")
+
+
+def null(at: str, url: str = "https://example.com/1", message: str | None = "m", **fields: Any) -> Any:
+    """A click whose provider does not say who made it."""
+    return click(at, url, message=message, campaign="x", machine=None, **fields)
+
+
+URLS = [f"https://example.com/{n}" for n in range(1, 5)]
+
+CASES = [
+    ("machine true satisfies nothing", TWO, [BEGIN, SEND, click("2d", machine=True)], [ENTERED]),
+    (
+        "machine true satisfies nothing of any type",
+        journey([stage("a", is_("begin.now")), stage("b", is_("order.completed"))]),
+        [BEGIN, event("1d", "order.completed", machine=True)],
+        [ENTERED],
+    ),
+    (
+        "a candidate satisfies nothing, an exact recipient does",
+        TWO,
+        [BEGIN, click("1d", recipient_certainty="candidate"), click("2d", recipient_certainty="exact")],
+        [ENTERED, "2d a -> b"],
+    ),
+    ("a variant satisfies nothing", TWO, [BEGIN, click("1d", variant="unique")], [ENTERED]),
+    (
+        "a variant of an activity of the company's is a field like any other",
+        journey([stage("a", is_("begin.now")), stage("b", is_("page.seen", ("variant", "eq", "B")))]),
+        [BEGIN, event("1d", "page.seen", variant="B")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "an open of unknown origin is human",
+        journey([stage("a", is_("begin.now")), stage("b", d.Opened())]),
+        [BEGIN, SEND, event("1d1s", "email.opened", message="m", machine=None)],
+        [ENTERED, "1d1s a -> b"],
+    ),
+    ("instant: within 2 s after the delivery, ends included", TWO, [BEGIN, SEND, null("1d2s")], [ENTERED]),
+    (
+        "no known earlier delivery: counts at once",
+        TWO,
+        [BEGIN, null("1d")],
+        [ENTERED, "1d a -> b"],
+    ),
+    ("no message: counts at once", TWO, [BEGIN, SEND, null("1d1s", message=None)], [ENTERED, "1d1s a -> b"]),
+    ("a click long after the delivery counts at once", TWO, [BEGIN, SEND, null("1d5m1s")], [ENTERED, "1d5m1s a -> b"]),
+    (
+        "a held click acts with its own time",
+        TWO,
+        [BEGIN, SEND, null("1d1m"), event("1d2m", "x.other")],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "burst: three URLs of the message within 10 s, ends included, none of them counts",
+        TWO,
+        [BEGIN, SEND, null("1d1m", URLS[0]), null("1d1m5s", URLS[1]), null("1d1m10s", URLS[2])],
+        [ENTERED],
+    ),
+    (
+        "the same URL three times is no burst",
+        TWO,
+        [BEGIN, SEND, null("1d1m"), null("1d1m5s"), null("1d1m10s")],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "URLs of two messages are no burst",
+        TWO,
+        [BEGIN, SEND, sent("1d", "x", "m2"), null("1d1m"), null("1d1m1s", URLS[1]), null("1d1m2s", URLS[2], "m2")],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "a click that its provider judged is no evidence of a burst",
+        TWO,
+        [BEGIN, SEND, null("1d1m"), null("1d1m1s", URLS[1]), click("1d1m2s", URLS[2], message="m", machine=True)],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "three URLs in more than 10 s are a person",
+        TWO,
+        [BEGIN, SEND, null("1d1m"), null("1d1m6s", URLS[1]), null("1d1m12s", URLS[2])],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "far from the delivery clicks that already counted stay",
+        journey([stage("a", is_("begin.now")), stage("b", clicked(times=3))]),
+        [BEGIN, SEND, *(null(f"1d1h{n}s", URLS[n]) for n in range(3)), null("1d2h")],
+        [ENTERED, "1d2h a -> b"],
+    ),
+    (
+        "a burst without a known delivery counts at once",
+        journey([stage("a", is_("begin.now")), stage("b", clicked(times=3))]),
+        [BEGIN, *(null(f"1d1h{n}s", URLS[n]) for n in range(3))],
+        [ENTERED, "1d1h2s a -> b"],
+    ),
+    (
+        "timers due during a hold fire",
+        journey([stage("a", is_("begin.now")), stage("b", clicked())], exits=(d.Exit("e", d.After(span("1d1m5s")), "exits.e", d.Position(1, 1)),)),
+        [BEGIN, SEND, null("1d1m")],
+        [ENTERED, "1d1m5s a -> e"],
+    ),
+    (
+        "a click that the clock has long passed is judged at once",
+        TWO,
+        [BEGIN, SEND, event("1d1h", "x.other"), null("1d1m")],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    ("bots off: counts at once", with_bots(TWO, None), [BEGIN, SEND, null("1d1s")], [ENTERED, "1d1s a -> b"]),
+    (
+        "bots can be tuned",
+        with_bots(TWO, d.Bots(instant=0, burst_urls=2, burst_within=MICROS, near=60 * MICROS, hold=MICROS)),
+        [BEGIN, SEND, null("1d10s"), null("1d11s", URLS[1]), null("1d20s")],
+        [ENTERED, "1d20s a -> b"],
+    ),
+    (
+        "a machine's complaint acts",
+        journey([stage("a", is_("begin.now")), stage("b", is_("email.complained"))]),
+        [BEGIN, event("1d", "email.complained", machine=True)],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "a held click restarts no_click only when it counts",
+        journey([stage("a", is_("begin.now"))], setbacks=[setback("s", d.NoClick(1, span("1m5s")), until=clicked())]),
+        [BEGIN, SEND, null("1d1m")],
+        [ENTERED, "1d1m5s a -> s", "1d1m5s s -> a"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("journey_", "events", "expected"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
+def test_engagement(journey_: d.Journey, events: list[Any], expected: list[str]) -> None:
+    assert expected == play(journey_, events, until="30d")
+
+
+def test_a_held_click_waits_for_ten_seconds_of_the_clock() -> None:
+    partition = Partition(TWO)
+    partition.batch(flat([BEGIN, SEND, null("1d1m")]))
+
+    at_the_end = START + span("1d1m10s")
+    assert [] == partition.batch([event("1d1m10s", "x.other", contact="other")])
+    assert ["1d1m a -> b"] == [line(move) for move in partition.batch([], until=at_the_end)]
+
+
+def test_suspicion_is_a_field_on_the_record() -> None:
+    marked = journey([stage("a", is_("begin.now")), stage("b", unsubscribed("any"))])
+
+    moves = records(marked, [BEGIN, event("1d", "email.unsubscribed", machine=True)])
+
+    assert moves[1].cause is not None
+    assert moves[1].cause.machine is True
+
+
+def test_each_journey_judges_with_its_own_settings() -> None:
+    journeys = [with_bots(journey(TWO.stages, name="off"), None), journey(TWO.stages, name="on")]
+
+    assert ["off: 0d none -> a", "on: 0d none -> a", "off: 1d1s a -> b"] == play(
+        journeys, [BEGIN, SEND, null("1d1s")], until="2d"
+    )
+
+
+def test_a_hold_in_a_tie_goes_by_journey_and_then_as_kind_hold() -> None:
+    tie = d.Quiet(span("1d1m10s")), d.After(span("1d1m10s"))
+    journeys = [
+        journey(TWO.stages, name=name, setbacks=[setback("s", when, until="never")])
+        for name, when in zip(("y", "z"), tie, strict=True)
+    ]
+
+    assert ["y: 1d1m a -> b", "z: 1d1m10s a -> s"] == play(journeys, [BEGIN, SEND, null("1d1m")], until="2d")[2:]
