@@ -67,8 +67,8 @@ def _facts(chance: random.Random, since: int) -> dict[str, object]:
         return {"type": "email.clicked", "machine": chance.choice([False, False, None, True]), "url": url, **send}
     if kind < 0.92:
         return {"type": "order.completed", "data": {"total": chance.choice([0, 10, 99.5])}}
-    if kind < 0.95:
+    if kind < 0.96:
         return {"type": "email.unsubscribed", "scope": "list", "scope_id": "news", **send}
-    if kind < 0.98:
+    if kind < 0.998:
         return {"type": "email.resubscribed", "scope": "list", "scope_id": "news"}
     return {"type": "email.complained", **send}

@@ -237,9 +237,7 @@ class _Reader:
                     entry.position,
                 )
             sources = tuple(below_goal) if source is None else self._stage_names(source, stages)
-            setbacks.append(
-                Setback(entry.name, entry.when, sources, until, f"setbacks.{entry.name}", entry.position)
-            )
+            setbacks.append(Setback(entry.name, entry.when, sources, until, f"setbacks.{entry.name}", entry.position))
         return tuple(setbacks)
 
     def _stage_names(self, node: Tree, stages: Sequence[str]) -> tuple[str, ...]:
@@ -342,7 +340,9 @@ class _Reader:
         for item in self._list(node, section):
             if not isinstance(item, Pairs) or len(item.pairs) != 1:
                 self.problem(
-                    p.WRONG_KIND, f"an entry of {section} is one name and its condition: - name: CONDITION", item.position
+                    p.WRONG_KIND,
+                    f"an entry of {section} is one name and its condition: - name: CONDITION",
+                    item.position,
                 )
                 continue
             ((key, value),) = item.pairs
@@ -400,7 +400,9 @@ class _Reader:
         text = node.text
         if not isinstance(node.value, str) or not re.fullmatch(r"[^\s.]+(\.[^\s.]+)+", text) or len(text) > 256:
             hint = f"; write {text}: any" if text in ("clicked", "opened", "subscribed", "unsubscribed") else ""
-            self.problem(p.NO_CONDITION, f"{text!r} is no event type: those have a dot, order.completed{hint}", node.position)
+            self.problem(
+                p.NO_CONDITION, f"{text!r} is no event type: those have a dot, order.completed{hint}", node.position
+            )
             return _HARMLESS
         return EventIs(text)
 
@@ -441,7 +443,9 @@ class _Reader:
         after_send = self._optional(node.get("after_send"), self._duration)
         campaign = self._optional(node.get("campaign"), self._text)
         if campaign is not None and after_send is None:
-            self.problem(p.BAD_AFTER_SEND, "campaign on unsubscribed names the send of after_send: add it", node.position)
+            self.problem(
+                p.BAD_AFTER_SEND, "campaign on unsubscribed names the send of after_send: add it", node.position
+            )
         return Unsubscribed(self._scopes(value), after_send, campaign)
 
     def _scopes(self, node: Tree) -> ScopePattern:
@@ -482,7 +486,9 @@ class _Reader:
         return Quiet(self._duration(span), self._optional(pairs.get("opens"), self._boolean) or False)
 
     def _missed(self, node: Pairs, value: Tree, depth: int) -> Condition:
-        pairs = self._pairs(value, "missed: {first: CONDITION, then: CONDITION, within: 5d}", ("first", "then", "within"))
+        pairs = self._pairs(
+            value, "missed: {first: CONDITION, then: CONDITION, within: 5d}", ("first", "then", "within")
+        )
         if pairs is None:
             return _HARMLESS
         first, then, within = (pairs.get(key) for key in ("first", "then", "within"))
@@ -565,7 +571,9 @@ class _Reader:
     def _operand(self, operator: str, node: Tree) -> tuple[str, Any]:
         """What is wrong with the operand (empty: nothing), and its value."""
         if operator == "in":
-            values = tuple(item.value for item in node.items if isinstance(item, Value)) if isinstance(node, Items) else ()
+            values = (
+                tuple(item.value for item in node.items if isinstance(item, Value)) if isinstance(node, Items) else ()
+            )
             if not isinstance(node, Items) or not values or len(values) != len(node.items) or None in values:
                 return "takes a list of texts, numbers or truth values", ()
             return "", values

@@ -1,0 +1,60 @@
+"""Finding and reading journey files for the verbs: paths on the command line to parsed journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from stagepost.journey.definition import Journey
+    from stagepost.journey.parse import Parsed
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """Files as named, and the ``*.yaml`` and ``*.yml`` of folders. A path that is not there is a usage error."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise typer.BadParameter(f"{path}: no such file or folder")
+    if not found:
+        raise typer.BadParameter("no *.yaml file there")
+    return list(dict.fromkeys(found))
+
+
+def parse_files(files: Sequence[Path]) -> list[Parsed]:
+    """One result for each file; two files that define the same journey are a problem of the second."""
+    from stagepost.journey import problems as p
+    from stagepost.journey.definition import Position
+    from stagepost.journey.parse import Parsed, parse_journey
+
+    results: list[Parsed] = []
+    seen: dict[str, Path] = {}
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError) as error:
+            problem = p.Problem(str(file), Position(1, 1), p.NOT_YAML, f"cannot be read as UTF-8 text: {error}")
+            results.append(Parsed(None, (problem,)))
+            continue
+        parsed = parse_journey(text, str(file))
+        if parsed.journey is not None:
+            name = parsed.journey.name
+            if name in seen:
+                told = f"journey {name!r} is defined in {seen[name]} already"
+                problem = p.Problem(str(file), Position(1, 1), p.DUPLICATE_NAME, told)
+                parsed = Parsed(None, (*parsed.problems, problem))
+            seen.setdefault(name, file)
+        results.append(parsed)
+    return results
+
+
+def journeys_of(results: Iterable[Parsed]) -> list[Journey]:
+    """The journeys that could be read."""
+    return [parsed.journey for parsed in results if parsed.journey is not None]
