@@ -147,7 +147,7 @@ def of_kafka(error: KafkaError, doing: str) -> EdgeError | None:
         return Drop(text)
     if code in FENCED:
         return Fenced(text)
-    if error.fatal():
+    if error.fatal() or code == KafkaError._FATAL:
         return NewProducer(text)
     if error.txn_requires_abort():
         return Abort(text)

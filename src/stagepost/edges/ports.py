@@ -338,5 +338,3 @@ class NoCounters:
 
     def forget(self, name: str, *labels: str) -> None:
         pass
-
-

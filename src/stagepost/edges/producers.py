@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -111,10 +111,17 @@ class KafkaProducer:
                 deadline = deadline or now + _QUEUE_WAIT_S
                 if now > deadline:
                     raise NewProducer(f"sending to {topic}: the queue stays full") from error
-                self._producer.poll(0.05)
+                with _routed(f"sending to {topic}"):
+                    self._producer.poll(0.05)
+            except NewProducer:
+                # ``produce`` only says that there was a fatal error; the next callback says which.
+                with _routed(f"sending to {topic}"):
+                    self._producer.poll(0)
+                raise
 
     def flush(self, timeout_s: float) -> None:
-        left = self._producer.flush(timeout_s)
+        with _routed("flushing"):
+            left = self._producer.flush(timeout_s)
         if left:
             raise Retry(f"flushing: {left} records not acknowledged after {timeout_s:g} s")
 
@@ -135,7 +142,9 @@ class KafkaProducer:
             self._producer.abort_transaction(timeout_s)
 
     def disturbed(self) -> bool:
-        self._producer.poll(0)
+        # A fatal error that comes up here is met again by the next call, which is prepared for it.
+        with suppress(KafkaException):
+            self._producer.poll(0)
         was, self._disturbed = self._disturbed, False
         return was
 

@@ -182,9 +182,7 @@ class Restore:
             # Ahead of the committed offset: more was committed since we asked, or Kafka went back.
             if (yield from self._newest_in_log(at, bounds)) >= at.seq:
                 return None
-            self._log.error(
-                "mirror ahead of the log: Kafka lost committed data", partition=self.partition, seq=at.seq
-            )
+            self._log.error("mirror ahead of the log: Kafka lost committed data", partition=self.partition, seq=at.seq)
             at = None
         if at is None:
             yield  # one more poll: a wipe by a former owner would throw away the new one's work

@@ -1,5 +1,6 @@
-"""The one loop that executes ``normalise``, ``journey`` and ``rollup``: read a batch, ask the core for Plans, carry them
-out in one transaction (delivery.md 3).
+"""The one loop that executes ``normalise``, ``journey`` and ``rollup`` (delivery.md 3).
+
+Read a batch, ask the core for Plans, carry them out in one transaction.
 
 The law: one thread polls, computes, commits, and only then polls again, so no rebalance can fall between a batch and
 its commit unseen; what a rebalance callback recorded is worked off here, right after the poll that ran it. May not
@@ -113,7 +114,7 @@ class Runner:
         counters: Counters,
         failpoint: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """``mirror`` for a Stateful processor only. ``failpoint`` is called with the name of each step, delivery.md 5."""
+        """``mirror`` for a Stateful processor only. ``failpoint`` is called with the name of each step (5)."""
         self._config = config
         self._processor = processor
         self._log_port = log

@@ -139,9 +139,7 @@ class Transactions:
         self._repeat("flush", lambda: producer.flush(self._budget_s), self._budget_s)
         self._at("before_offsets")
         offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq)) for plan in plans}
-        self._repeat(
-            "send_offsets", lambda: producer.send_offsets(offsets, member, self._budget_s / 2), self._budget_s
-        )
+        self._repeat("send_offsets", lambda: producer.send_offsets(offsets, member, self._budget_s / 2), self._budget_s)
         self._at("after_offsets")
         self._written = {
             plan.partition: Written(controls[plan.partition], places.get(plan.partition)) for plan in plans

@@ -1,0 +1,177 @@
+"""A small Stateful processor for tests of the runner, and a worker process around it.
+
+Every record adds one to its contact and gives a transition ``contact n id``; an id that begins with ``timer`` also sets
+a timer one second of the partition clock later, which gives ``contact timer id``. The packed state is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stagepost.edges.kafka_log import KafkaSettings
+from stagepost.edges.ports import NoCounters
+from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
+
+TIMER = 1_000_000
+
+
+@dataclass
+class CountingPartition:
+    number: int
+    seq: int
+    clock: int
+    next_offset: int
+    cache: OrderedDict[str, dict[str, Any] | None] = field(default_factory=OrderedDict)
+    timers: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CountingBatch:
+    records: Sequence[Record]
+    next_offset: int
+    clock: int
+    due: Sequence[str]
+    needs: Collection[str]
+
+
+class Counting:
+    """``cache`` is small, so that most states come from the mirror."""
+
+    input = Topic.EVENTS
+    state = Topic.STATE
+
+    def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False) -> None:
+        self.cache = cache
+        self.codec = codec
+        self.announces = announces
+
+    def due(self, value: bytes) -> int | None:
+        due: int | None = json.loads(value)["due"]
+        return due
+
+    def open(self, partition: int, partitions: int, control: Control | None) -> CountingPartition:
+        if control is None:
+            return CountingPartition(partition, 0, 0, 0)
+        return CountingPartition(partition, control.seq, control.clock, control.in_off)
+
+    def restore(self, partition: CountingPartition, due: Mapping[str, int]) -> None:
+        partition.timers.update(due)
+
+    def read(
+        self, partition: CountingPartition, records: Sequence[Record], next_offset: int, now: int | None
+    ) -> CountingBatch:
+        clock = max([partition.clock, now or 0, *(record.timestamp for record in records)])
+        due = [contact for contact, at in partition.timers.items() if at <= clock]
+        touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in records)])
+        needs = [contact for contact in touched if contact not in partition.cache]
+        return CountingBatch(records, next_offset, clock, due, needs)
+
+    def load(self, partition: CountingPartition, values: Mapping[str, bytes | None]) -> None:
+        for contact, value in values.items():
+            partition.cache[contact] = None if value is None else json.loads(value)
+
+    def plan(self, partition: CountingPartition, batch: CountingBatch) -> PartitionPlan | None:
+        if not batch.records and not batch.due:
+            return None
+        states: dict[str, dict[str, Any]] = {}
+        emits = []
+
+        def state_of(contact: str) -> dict[str, Any]:
+            if contact not in states:
+                states[contact] = dict(partition.cache[contact] or {"n": 0, "due": None, "timer": None})
+            return states[contact]
+
+        def emit(*words: object) -> None:
+            emits.append(Emit(Topic.TRANSITIONS, str(words[0]).encode(), " ".join(map(str, words)).encode()))
+
+        for contact in batch.due:
+            state = state_of(contact)
+            emit(contact, "timer", state["timer"])
+            state.update(due=None, timer=None)
+        for record in batch.records:
+            contact, event = (record.key or b"").decode(), (record.value or b"").decode()
+            state = state_of(contact)
+            state["n"] += 1
+            emit(contact, state["n"], event)
+            if event.startswith("timer"):
+                state.update(due=record.timestamp + TIMER, timer=event)
+        return PartitionPlan(
+            partition=partition.number,
+            seq=partition.seq + 1,
+            next_offset=batch.next_offset,
+            clock=batch.clock,
+            emits=tuple(emits),
+            states={contact: json.dumps(state).encode() for contact, state in states.items()},
+            due={contact: state["due"] for contact, state in states.items()},
+            entries=states,
+            counts=Counter({("events_applied_total",): len(batch.records)}),
+        )
+
+    def applied(self, partition: CountingPartition, plan: PartitionPlan) -> None:
+        partition.seq, partition.clock, partition.next_offset = plan.seq, plan.clock, plan.next_offset
+        for contact, due in plan.due.items():
+            if due is None:
+                partition.timers.pop(contact, None)
+            else:
+                partition.timers[contact] = due
+            partition.cache[contact] = plan.entries[contact]
+            partition.cache.move_to_end(contact)
+        while len(partition.cache) > self.cache:
+            partition.cache.popitem(last=False)
+
+    def assigned(self, partition: CountingPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
+        return tuple(Emit(Topic.ALERTS, contact.encode(), value) for contact, value in sorted(values.items()))
+
+
+def kafka_settings(bootstrap: str) -> KafkaSettings:
+    """Short times: a dead member is missed after 1.5 s, its transaction ends after 6."""
+    return KafkaSettings(
+        bootstrap,
+        session_timeout_ms=1500,
+        max_poll_interval_ms=30_000,
+        transaction_timeout_ms=6000,
+        message_timeout_ms=5000,
+    )
+
+
+def runner_config(prefix: str, instance: str, **changes: Any) -> RunnerConfig:
+    defaults: dict[str, Any] = {
+        "role": "journey",
+        "instance": instance,
+        "prefix": prefix,
+        "topics": (Topic.TRANSITIONS,),
+        "batch": 200,
+        "idle_after_s": 30.0,
+        "transaction_timeout_s": 6.0,
+    }
+    return RunnerConfig(**{**defaults, **changes})
+
+
+def main() -> None:
+    """Arguments: bootstrap servers, Redis URL, prefix, instance, failpoint, and its how-many-th time to die at."""
+    bootstrap, redis_url, prefix, instance, die_at, times = sys.argv[1:]
+    left = int(times)
+
+    def failpoint(name: str) -> None:
+        nonlocal left
+        if name == die_at:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    config = runner_config(prefix, instance)
+    runner = kafka_runner(config, kafka_settings(bootstrap), redis_url, Counting(), NoCounters(), failpoint)
+    signal.signal(signal.SIGTERM, lambda *_: runner.stop())
+    runner.run()
+
+
+if __name__ == "__main__":
+    main()
