@@ -39,6 +39,10 @@ CONTACT_TYPES = frozenset("contact." + name for name in "subscribed consent_give
 """What the company says about a contact itself."""
 
 
+PROVIDERS = frozenset("sendgrid mailgun postmark ses sparkpost mandrill brevo mailjet resend mailersend".split())
+"""Names of the e-mail providers, as in the header ``provider`` of ``email.raw``."""
+
+
 class Reason(StrEnum):
     """Why a record was not understood: the one closed list for header, metric label and command line."""
 

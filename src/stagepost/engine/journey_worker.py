@@ -21,6 +21,7 @@ from stagepost.events import (
     CONTACT_TYPES,
     EMAIL_TYPES,
     MICROS,
+    PROVIDERS,
     Event,
     Membership,
     Reason,
@@ -88,6 +89,10 @@ class JourneyProcessor:
     input: Topic = Topic.EVENTS
     state: Topic = Topic.STATE
     codec: int = CODEC
+    announces: bool = False
+
+    def due(self, value: bytes) -> int | None:
+        return next_due(unpack(value))
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:
@@ -235,7 +240,7 @@ class _Output:
     def _count_event(self, event: Event, step: Step) -> None:
         known = event.type if event.type in EMAIL_TYPES or event.type in CONTACT_TYPES else "custom"
         self._counts["events_in_total",] += 1
-        self._counts["events_consumed_total", Topic.EVENTS, event.provider or "none", known] += 1
+        self._counts["events_consumed_total", Topic.EVENTS, _provider_label(event.provider), known] += 1
         if step.outcome == Outcome.APPLIED:
             self._counts["events_applied_total",] += 1
         elif step.outcome is not None:
@@ -276,3 +281,10 @@ class _Output:
             headers=headers,
             partition=self._partition.number,
         )
+
+
+def _provider_label(provider: str | None) -> str:
+    """A closed set: a company's own events can say anything."""
+    if provider is None:
+        return "none"
+    return provider if provider in PROVIDERS else "other"

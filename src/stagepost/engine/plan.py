@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, json
 
@@ -105,7 +105,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
 class Stateless(Protocol):
     """A processor without state: each record becomes outputs on its own (``normalise``)."""
 
-    input: Topic
+    @property
+    def input(self) -> Topic: ...
 
     def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan: ...
 
@@ -119,50 +120,63 @@ class Batch(Protocol):
         ...
 
 
-class Stateful(Protocol):
+_P = TypeVar("_P")
+_B = TypeVar("_B", bound=Batch)
+
+
+class KeyedProcessor(Protocol[_P, _B]):
     """A keyed processor (``journey``, ``rollup``): the runner loads what ``Batch.needs`` names, then asks for the Plan.
 
-    Everything here is pure: ``Partition`` objects change only in ``applied`` and ``load``.
+    Everything here is pure: partitions (``_P``, satisfying ``Partition``) change only in ``restore``, ``load`` and
+    ``applied``; batches (``_B``) never.
     """
 
-    input: Topic
-    state: Topic
-    codec: int
-    announces: bool
-    """Whether ``assigned`` wants the states; reading all of them is for roles with small state."""
+    @property
+    def input(self) -> Topic: ...
+
+    @property
+    def state(self) -> Topic: ...
+
+    @property
+    def codec(self) -> int: ...
+
+    @property
+    def announces(self) -> bool:
+        """Whether ``assigned`` wants the states; reading all of them is for roles with small state."""
+        ...
 
     def due(self, value: bytes) -> int | None:
         """The next timer in a packed state, micros; None when it has none. For rebuilding the timer index."""
         ...
 
-    def open(self, partition: int, partitions: int, control: Control | None) -> Partition:
+    def open(self, partition: int, partitions: int, control: Control | None) -> _P:
         """A new Partition as of ``control`` (None: nothing was processed); ``partitions``: count of the input topic."""
         ...
 
-    def restore(self, partition: Partition, due: Mapping[str, int]) -> None:
+    def restore(self, partition: _P, due: Mapping[str, int]) -> None:
         """Hand over the timer index: state key to next due time, for every key that has one."""
         ...
 
-    def read(self, partition: Partition, records: Sequence[Record], next_offset: int, now: int | None) -> Batch:
+    def read(self, partition: _P, records: Sequence[Record], next_offset: int, now: int | None) -> _B:
         """Decode a batch once and name the states it needs. ``records`` may be empty (an idle tick).
 
         ``next_offset``: offset to commit for it. ``now``: clock of an idle partition, micros; None while records flow.
         """
         ...
 
-    def load(self, partition: Partition, values: Mapping[str, bytes | None]) -> None:
+    def load(self, partition: _P, values: Mapping[str, bytes | None]) -> None:
         """Put validated reads into the cache."""
         ...
 
-    def plan(self, partition: Partition, batch: Batch) -> PartitionPlan | None:
+    def plan(self, partition: _P, batch: _B) -> PartitionPlan | None:
         """Compute the batch without changing the partition. None when nothing is to be done."""
         ...
 
-    def applied(self, partition: Partition, plan: PartitionPlan) -> None:
+    def applied(self, partition: _P, plan: PartitionPlan) -> None:
         """The Plan was committed: cache := new, seq, clock and timers move on."""
         ...
 
-    def assigned(self, partition: Partition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
+    def assigned(self, partition: _P, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         """Records to publish again outside a transaction after an assignment (live alerts); ``values``: all states.
 
         Empty unless ``announces``.
@@ -177,3 +191,7 @@ class Partition(Protocol):
     seq: int
     clock: int
     next_offset: int
+
+
+Stateful = KeyedProcessor[Any, Any]
+"""A keyed processor as the runner sees it: its partitions and batches are opaque."""

@@ -1,0 +1,126 @@
+"""The one place that names concrete parts: settings in, a role out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
+from stagepost.edges.metrics import Metrics
+from stagepost.edges.roles import Role, RunOptions
+from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.edges.topics import TopicNames
+from stagepost.engine.plan import Stateful, Stateless, Topic
+from stagepost.events import parse_rfc3339
+from stagepost.journey.definition import Journey
+from stagepost.journey.parse import parse_journey
+from stagepost.settings import Settings, SettingsError
+
+OUTPUTS = {
+    "normalise": (Topic.EVENTS, Topic.RAW_DLQ),
+    "journey": (Topic.TRANSITIONS, Topic.CONTACTS, Topic.TALLIES, Topic.EVENTS_DLQ),
+    "rollup": (Topic.METRICS, Topic.ALERTS, Topic.TALLIES_DLQ),
+}
+"""What each role writes beside its state; missing ones are named at the start."""
+
+_TIMES = {
+    "session.timeout.ms": "session_timeout_ms",
+    "max.poll.interval.ms": "max_poll_interval_ms",
+    "transaction.timeout.ms": "transaction_timeout_ms",
+    "message.timeout.ms": "message_timeout_ms",
+}
+"""Raw client settings that the runner has to know too."""
+
+
+def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metrics) -> Role:
+    """The role, ready to run. Raises SettingsError, or MissingTopics from the broker; reads the journey files."""
+    if role == "notify":
+        from stagepost.edges.notify import NotifyRole
+
+        return NotifyRole(settings, options.instance, metrics)
+    kafka = kafka_settings(settings)
+    names = TopicNames(settings.prefix)
+    processor: Stateless | Stateful
+    if role == "normalise":
+        processor = _normalise(settings, names.group(role))
+    elif role == "journey":
+        journeys = read_journeys(settings)
+        counts = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS).partitions([Topic.TALLIES])
+        processor = _journey(settings, journeys, counts[Topic.TALLIES], names.group(role))
+    else:
+        from stagepost.engine.rollup_worker import RollupProcessor
+
+        processor = RollupProcessor(prefix=settings.prefix, group=names.group(role))
+    start = options.start if options.start in ("earliest", "latest") else parse_rfc3339(options.start)
+    config = RunnerConfig(
+        role=role,
+        instance=options.instance,
+        prefix=settings.prefix,
+        topics=OUTPUTS[role],
+        batch=settings.engine.batch,
+        idle_after_s=settings.engine.idle_after,
+        start_from=start,
+        rebuild=options.rebuild,
+        transaction_timeout_s=kafka.transaction_timeout_ms / 1000,
+        max_poll_s=kafka.max_poll_interval_ms / 1000,
+    )
+    return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+
+
+def kafka_settings(settings: Settings) -> KafkaSettings:
+    """How the runner reaches the broker; the times of group and transactions may be set among the raw keys."""
+    raw = dict(settings.kafka.librdkafka)
+    times: dict[str, Any] = {field: int(raw.pop(key)) for key, field in _TIMES.items() if key in raw}
+    return replace(KafkaSettings(settings.kafka.bootstrap_servers, raw), **times)
+
+
+def read_journeys(settings: Settings) -> list[Journey]:
+    """The journeys of the folder; an empty one is a normal state. Raises SettingsError naming every problem."""
+    folder = settings.journeys
+    if not folder.is_dir():
+        raise SettingsError(f"journeys: {folder} is no folder; make it, or say where they are with --journeys DIR")
+    parsed = [
+        parse_journey(file.read_text(encoding="utf-8", errors="replace"), str(file))
+        for file in sorted(folder.iterdir())
+        if file.suffix in (".yaml", ".yml")
+    ]
+    journeys = [result.journey for result in parsed if result.journey is not None]
+    problems = [str(problem) for result in parsed for problem in result.problems if problem.is_error]
+    twice = {journey.name for journey in journeys if sum(j.name == journey.name for j in journeys) > 1}
+    problems += [f"{folder}: journey {name!r} is defined in two files" for name in sorted(twice)]
+    if problems:
+        raise SettingsError(*problems)
+    return journeys
+
+
+def _normalise(settings: Settings, group: str) -> Stateless:
+    from stagepost.engine.normalise_worker import NormaliseProcessor
+    from stagepost.normalise import AccountConfig
+
+    accounts = {
+        name: AccountConfig(
+            provider=account.provider,
+            secrets=tuple(secret.get_secret_value() for secret in account.secrets),
+            signature=account.signature,
+            contact_keys=account.contact_keys,
+            campaign_keys=account.campaign_keys,
+            campaign_from=account.campaign_from,
+            sending_domain=account.sending_domain,
+            variants=account.variants,
+        )
+        for name, account in settings.accounts.items()
+    }
+    return NormaliseProcessor(accounts, settings.tenant_key(), settings.prefix, group)
+
+
+def _journey(settings: Settings, journeys: list[Journey], tally_partitions: int, group: str) -> Stateful:
+    from stagepost.engine.journey_worker import JourneyProcessor
+    from stagepost.journey.compile import compile_program
+
+    return JourneyProcessor(
+        program=compile_program(journeys),
+        tally_partitions=tally_partitions,
+        cache_contacts=settings.engine.cache_contacts,
+        prefix=settings.prefix,
+        group=group,
+    )
