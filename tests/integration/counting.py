@@ -131,11 +131,11 @@ class Counting:
         return tuple(Emit(Topic.ALERTS, contact.encode(), value) for contact, value in sorted(values.items()))
 
 
-def kafka_settings(bootstrap: str) -> KafkaSettings:
+def kafka_settings(bootstrap: str, session_ms: int = 1500) -> KafkaSettings:
     """Short times: a dead member is missed after 1.5 s, its transaction ends after 6."""
     return KafkaSettings(
         bootstrap,
-        session_timeout_ms=1500,
+        session_timeout_ms=session_ms,
         max_poll_interval_ms=30_000,
         transaction_timeout_ms=6000,
         message_timeout_ms=5000,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -15,10 +17,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from tests.integration.counting import Counting, kafka_settings, runner_config
 
 from stagepost.edges.embedded_kafka import EmbeddedKafka
 from stagepost.edges.errors import MissingTopics, OffsetMoved
 from stagepost.edges.keys import MirrorKeys
+from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_redis import LocalRedis
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.mirror import RedisMirror, connect
@@ -29,7 +33,6 @@ from stagepost.engine.plan import CONTROL_KEY, Control, Emit, PartitionPlan, Rec
 from stagepost.events import murmur2_partition
 from stagepost.testing.fixtures import MakeTopics
 from stagepost.testing.servers import KafkaServer
-from tests.integration.counting import Counting, kafka_settings, runner_config
 
 PARTITIONS = 4
 
@@ -37,8 +40,9 @@ PARTITIONS = 4
 class Stream:
     """One installation on the broker: sends events, reads what came out."""
 
-    def __init__(self, bootstrap: str, redis_url: str, prefix: str) -> None:
+    def __init__(self, bootstrap: str, redis_url: str, prefix: str, session_ms: int = 1500) -> None:
         self.bootstrap, self.redis_url, self.prefix = bootstrap, redis_url, prefix
+        self.session_ms = session_ms
         self.sent: list[tuple[str, str]] = []
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1})
 
@@ -136,7 +140,7 @@ class Stream:
         processor = changes.pop("processor", None) or Counting()
         failpoint = changes.pop("failpoint", lambda name: None)
         config = runner_config(self.prefix, instance, **changes)
-        settings = kafka_settings(self.bootstrap)
+        settings = kafka_settings(self.bootstrap, self.session_ms)
         return kafka_runner(config, settings, self.redis_url, processor, counters or NoCounters(), failpoint)
 
     def worker(self, group: ProcessGroup, die_at: str = "-", times: int = 1, instance: str = "one") -> Child:
@@ -360,6 +364,45 @@ def test_a_fenced_producer_is_replaced_and_nothing_is_lost_or_doubled(stream: St
     stream.check()
 
 
+@pytest.mark.parametrize("step", ["before_offsets", "before_end"])
+def test_a_broker_that_freezes_in_a_transaction_leaves_its_outcome_to_be_read(
+    breakable_kafka: LocalKafka, redis_url: str, topic_prefix: str, make_topics: MakeTopics, step: str
+) -> None:
+    stream = Stream(breakable_kafka.bootstrap, redis_url, make_topics(topic_prefix, PARTITIONS))
+    metrics = Metrics()
+    times = 0
+
+    def freeze(name: str) -> None:
+        nonlocal times
+        times += name == step
+        if name == step and times == 2:
+            os.kill(breakable_kafka.pid, signal.SIGSTOP)
+            # Longer than the budget of a call, shorter than the start of a new producer.
+            threading.Timer(5, os.kill, (breakable_kafka.pid, signal.SIGCONT)).start()
+
+    with running(stream.runner(counters=metrics, failpoint=freeze)):
+        stream.send(100)
+        stream.await_moves(100)
+        stream.send(100)
+        stream.await_moves(200, within_s=40)
+    assert metrics.total("transactions_total", result="unknown") >= 1
+    stream.check()
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
+    breakable_kafka: LocalKafka, redis_url: str, topic_prefix: str, make_topics: MakeTopics
+) -> None:
+    stream = Stream(breakable_kafka.bootstrap, redis_url, make_topics(topic_prefix, PARTITIONS))
+    with running(stream.runner()):
+        stream.send(100)
+        stream.await_moves(100)
+        breakable_kafka.kill()
+        breakable_kafka.start()
+        stream.send(100)
+        stream.await_moves(200, within_s=40)
+    stream.check()
+
+
 def test_timers_of_an_idle_partition_fire_by_broker_time(stream: Stream) -> None:
     with running(stream.runner(idle_after_s=0.5)):
         stream.send(40, kind="timer")
@@ -410,7 +453,8 @@ def test_on_the_embedded_broker_a_restart_goes_on_from_the_control_record(redis_
     broker = EmbeddedKafka()
     prefix = "embedded."
     broker.touch(prefix + topic for topic in (Topic.EVENTS, Topic.STATE, Topic.TRANSITIONS))
-    stream = Stream(broker.bootstrap, redis_url, prefix)
+    # Its group takes 3 s to form, within which a member must not be given up.
+    stream = Stream(broker.bootstrap, redis_url, prefix, session_ms=10_000)
     stream.send(100)
     with running(stream.runner()):
         stream.await_moves(100, within_s=30)
