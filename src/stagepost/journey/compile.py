@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import re2
 
-from stagepost.events import DAY, EMAIL_TYPES, Event
+from stagepost.events import CONTACT_TYPES, DAY, EMAIL_TYPES, Event
 from stagepost.journey import conditions as c
 from stagepost.journey import definition as d
-from stagepost.journey.conditions import Holds, Leaf
+from stagepost.journey.conditions import EVERYWHERE, Holds, Leaf
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import any_withdrawn, compile_scopes, scope_of, still_withdrawn
 from stagepost.journey.sends import last_delivery
@@ -32,6 +32,9 @@ _L = TypeVar("_L", bound=Leaf)
 SUBSCRIPTIONS = ("email.subscribed", "email.resubscribed", "contact.subscribed")
 ENGAGEMENT = frozenset({"email.opened", "email.clicked", "email.replied"})
 """What needs consent, besides custom activities (journeys.md 3, Consent)."""
+
+ALWAYS_ACT = frozenset({"email.unsubscribed", "email.complained", *SUBSCRIPTIONS})
+"""Acts whoever sent it, machine or not (journeys.md 2, Machines); so does every ``contact.*``."""
 
 COMMON_LENS = 0
 """The lens of the metrics, and of every journey with default ``bots`` and without ``consent``."""
@@ -49,8 +52,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Route:
-    """All leaves that an event of one type can touch, by what it takes."""
+    """What an event of one type is, and all leaves that it can touch, by what that takes."""
 
+    kind: str = "custom"
+    """``email``, ``contact`` or ``custom``."""
+    engaging: bool = False
+    """Engagement: needs consent, and a person."""
+    always_acts: bool = False
+    """Machine or not."""
     plain: list[Entry] = field(default_factory=list)
     by_campaign: dict[str, list[Entry]] = field(default_factory=dict)
     by_glob: dict[int, list[Entry]] = field(default_factory=dict)
@@ -59,6 +68,8 @@ class Route:
     """``clicked: any``: links that mean disengagement left out."""
     watchers: list[int] = field(default_factory=list)
     """Journeys that keep the time of such an event (``quiet``, ``no_click``)."""
+    idle: bool = True
+    """No journey asks for such events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,8 @@ class JourneyProgram:
     """Those that also run while there is no run."""
     back_timers: tuple[tuple[Leaf, ...], ...]
     """By setback, those that can end it."""
+    activity_timers: tuple[Leaf, ...]
+    """Those that activity moves."""
     no_clicks: tuple[Leaf, ...]
     watches: bool
     """Keeps the times of activity, because ``quiet`` or ``no_click`` counts from them."""
@@ -164,6 +177,9 @@ def compile_program(journeys: Sequence[d.Journey]) -> Program:
         lens = _lens_of(journey)
         lenses.setdefault(lens.key, lens)
         compiled.append(_Builder(place, journey, lens.key, index).build())
+    for route in (*index.routes.values(), index.custom):
+        asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
+        route.idle = not any(asked)
     purposes: dict[str, tuple[int, ...]] = {}
     for program in compiled:
         if (consent := program.definition.consent) is not None:
@@ -194,17 +210,16 @@ class _Index:
     """Collects entries of all journeys, and the link and campaign patterns that they share."""
 
     def __init__(self) -> None:
-        self.routes: dict[str, Route] = {}
-        self.custom = Route()
+        self.custom = Route(engaging=True)
+        self.routes = {type_: Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT) for type_ in EMAIL_TYPES}
+        self.routes |= {type_: Route("contact", always_acts=True) for type_ in CONTACT_TYPES}
         self._links: dict[str, int] = {}
         self._globs: dict[str, int] = {}
 
     def route(self, type_: str) -> Route:
         """The route of a type. Custom activities named by a condition keep being watched like those that are not."""
         if type_ not in self.routes:
-            self.routes[type_] = Route()
-            if is_custom(type_):
-                self.routes[type_].watchers.extend(self.custom.watchers)
+            self.routes[type_] = Route(engaging=True, watchers=list(self.custom.watchers))
         return self.routes[type_]
 
     def watch(self, journey: int, type_: str) -> None:
@@ -245,7 +260,7 @@ class _Index:
 
 def is_custom(type_: str) -> bool:
     """Whether an event type is a custom activity (design.md 3.1)."""
-    return type_ not in EMAIL_TYPES and not type_.startswith("contact.")
+    return type_ not in EMAIL_TYPES and type_ not in CONTACT_TYPES
 
 
 @dataclass(slots=True)
@@ -310,6 +325,7 @@ class _Builder:
                 tuple(leaf for leaf in leaves if leaf.kind and leaf.back is not None and i in leaf.back)
                 for i in range(len(setbacks))
             ),
+            activity_timers=tuple(leaf for leaf in timers if leaf.kind in ("quiet", "no_click")),
             no_clicks=tuple(leaf for leaf in leaves if leaf.kind == "no_click"),
             watches=any(leaf.kind in ("quiet", "no_click") for leaf in leaves),
             back_keys=frozenset(leaf.key for leaf in leaves if leaf.back is not None),
@@ -403,7 +419,7 @@ class _Builder:
                 self._match(condition.then, leaf, c.THEN)
         elif isinstance(condition, d.NoClick):
             leaf = no_click = self._leaf(c.NoClickLeaf, condition, place, touches)
-            no_click.n, no_click.grace = condition.sends, condition.grace
+            no_click.n, no_click.grace, no_click.grouped = condition.sends, condition.grace, True
             if fresh:
                 self._add(f"email.{condition.count}", leaf, match=self._is_send)
         elif isinstance(condition, d.Quiet):
@@ -445,6 +461,7 @@ class _Builder:
         if leaf is None:
             leaf = self._leaves[key] = kind(key, len(self._leaves), place.path, place.back)
         assert isinstance(leaf, kind)
+        leaf.reach = max(leaf.reach, EVERYWHERE if place.stage is None else place.stage)
         if place.stage is not None:
             leaf.staged = True
         if touches:

@@ -31,6 +31,9 @@ SLACK = 16
 """Times kept beyond what is asked for, so that events out of order within ``lateness`` still find theirs."""
 
 
+EVERYWHERE = 1 << 30
+
+
 class Hit:
     """One event as leaves count it. ``group``: its campaign, else its message, as a number; 0 for neither."""
 
@@ -48,7 +51,7 @@ class Hit:
 class Leaf:
     """One leaf of a condition, with the rules that it can move (leaves under ``not`` move none)."""
 
-    __slots__ = ("back", "engagement", "exits", "grouped", "key", "order", "path", "setbacks", "staged", "stages", "until")
+    __slots__ = ("back", "engagement", "exits", "grouped", "key", "order", "path", "reach", "setbacks", "staged", "stages", "until")
 
     kind: ClassVar[str] = ""
     """Name of its timer in records; empty: it has none."""
@@ -63,6 +66,9 @@ class Leaf:
         self.exits: tuple[int, ...] = ()
         self.setbacks: tuple[int, ...] = ()
         self.stages: tuple[int, ...] = ()
+        self.reach = -1
+        """The highest stage that asks for it; ``EVERYWHERE`` if a rule does that is no stage. Once a contact's best stage
+        is as high, what it counts can move nobody in this run any more."""
         self.until = False
         """A match can end a setback of ``back``."""
         self.staged = False
@@ -284,10 +290,10 @@ class NoClickLeaf(Leaf):
         run.facts[self.key] = (fired, *_flat(sends))
 
     def retime(self, run: Run, since: int) -> int:
-        fired, *rest = _listed(run.facts, self.key) or (0,)
-        if fired or since < 0:
+        counted = _listed(run.facts, self.key)
+        if len(counted) <= 2 * self.n - 1 or counted[0] or since < 0:
             return 0
-        times = [time for time, _ in _pairs(rest) if time >= since]
+        times = [time for time in counted[1::2] if time >= since]
         return times[self.n - 1] + self.grace if len(times) >= self.n else 0
 
     def fire(self, run: Run, due: int) -> None:

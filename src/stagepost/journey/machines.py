@@ -20,7 +20,7 @@ MACHINE = -2
 def remember(state: ContactState, message: str | None, url: str | None, at: int, keep: int) -> None:
     """Note a click of unknown origin as evidence; ``keep``: how many are kept, the newest by their own times."""
     key = send_key(None, message)
-    if key is None:
+    if not key:
         return
     clicks = sorted((*state.null_clicks, (at, key, number(url or ""))))
     state.null_clicks = tuple(clicks[-keep:])

@@ -62,18 +62,19 @@ def delivered_at(state: ContactState, message: str | None, at: int) -> int | Non
     """When the message was delivered, if that is known and not after ``at``."""
     if message is None:
         return None
-    send = state.sends.get(send_key(None, message) or b"")
+    send = state.sends.get(send_key(None, message))
     return send.at if send is not None and send.flags & DELIVERED and send.at <= at else None
 
 
-def record(state: ContactState, event: Event, at: int, counts: list[Count]) -> None:
-    """Record an ``email.*`` event on its send, and count it. Clicks by people are counted apart (``record_human_click``)."""
-    campaign, message = named(event)
+def record(
+    state: ContactState, event: Event, campaign: str | None, message: str | None, at: int, counts: list[Count]
+) -> None:
+    """Record an ``email.*`` event on its send, and count it. Clicks by people are counted apart."""
     kind = event.type[6:]
     if kind == "clicked":
-        _engaged(state, event, at, CLICKED, "clicked", counts)
+        _engaged(state, event, campaign, message, at, CLICKED, "clicked", counts)
     elif kind == "opened":
-        _engaged(state, event, at, OPENED, "opened", counts)
+        _engaged(state, event, campaign, message, at, OPENED, "opened", counts)
         if is_human(event):
             if event.variant is UNSET:
                 counts.append(Count("opened.human", at, campaign, message))
@@ -99,9 +100,10 @@ def record(state: ContactState, event: Event, at: int, counts: list[Count]) -> N
         counts.append(Count(kind, at, campaign, message))
 
 
-def record_withdrawal(state: ContactState, event: Event, at: int, counts: list[Count]) -> None:
+def record_withdrawal(
+    state: ContactState, event: Event, campaign: str | None, message: str | None, at: int, counts: list[Count]
+) -> None:
     """Count a contact that is newly withdrawn. An administrator's withdrawal is no part of a spike (providers.md 5.2)."""
-    campaign, message = named(event)
     _flip(state, campaign, message, at, UNSUBSCRIBED)
     counts.append(Count("unsubscribed", at, campaign, message))
     if event.method != "api":
@@ -128,8 +130,16 @@ def is_human(event: Event) -> bool:
     return event.machine is not True and (event.recipient_certainty is UNSET or event.recipient_certainty == "exact")
 
 
-def _engaged(state: ContactState, event: Event, at: int, flag: int, metric: str, counts: list[Count]) -> None:
-    campaign, message = named(event)
+def _engaged(
+    state: ContactState,
+    event: Event,
+    campaign: str | None,
+    message: str | None,
+    at: int,
+    flag: int,
+    metric: str,
+    counts: list[Count],
+) -> None:
     if event.variant is UNSET:
         counts.append(Count(metric, at, campaign, message))
     if _flip(state, campaign, message, at, flag | MACHINE if event.machine else flag, asked=flag):
@@ -138,7 +148,7 @@ def _engaged(state: ContactState, event: Event, at: int, flag: int, metric: str,
 
 def _delivered(state: ContactState, campaign: str | None, message: str | None, at: int) -> None:
     key = send_key(campaign, message)
-    if key is None:
+    if not key:
         return
     known = state.sends.get(key)
     if known is None:
@@ -156,7 +166,7 @@ def _flip(
 ) -> bool:
     """Set flags of a send, which may be one never heard of; True when those ``asked`` for (default all) were not set."""
     key = send_key(campaign, message)
-    if key is None:
+    if not key:
         return False
     known = state.sends.get(key)
     if known is None:
@@ -167,7 +177,7 @@ def _flip(
     return not known.flags & (flags if asked is None else asked)
 
 
-def _put(state: ContactState, key: bytes, send: Sent) -> None:
+def _put(state: ContactState, key: int, send: Sent) -> None:
     sends = {**state.sends, key: send}
     if len(sends) > SENDS:
         del sends[min((other for other in sends if other != key), key=lambda other: sends[other].at)]
@@ -175,7 +185,7 @@ def _put(state: ContactState, key: bytes, send: Sent) -> None:
 
 
 def _by_send(state: ContactState, metric: str, campaign: str | None, message: str | None, at: int) -> Count:
-    send = state.sends.get(send_key(campaign, message) or b"")
+    send = state.sends.get(send_key(campaign, message))
     if send is None or not send.flags & (DELIVERED | SENT):
         return Count(f"{metric}.by_send.unknown", at, campaign, message)
     return Count(f"{metric}.by_send", send.at, campaign, message)

@@ -11,6 +11,7 @@ Times are micros since the epoch; 0 stands for "never" (events before the year 2
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable
 
 import msgspec
@@ -188,7 +189,7 @@ class ContactState(Struct, array_like=True, gc=False):
     """The generation before: together they remember at least ``SEEN_SPAN``."""
     seen_since: int = 0
     """Partition clock when the present generation began."""
-    sends: dict[bytes, Sent] = {}
+    sends: dict[int, Sent] = {}
     """The newest sends, by ``send_key``."""
     last_send: SendAt | None = None
     """The newest delivery known, with its texts: it stands on every record."""
@@ -198,7 +199,7 @@ class ContactState(Struct, array_like=True, gc=False):
     """Newest ``contact.subscribed``: it gives back scopes that are yet to be heard of."""
     consents: dict[str, Grant] = {}
     """By purpose; ``""`` is what was said for all purposes."""
-    null_clicks: tuple[tuple[int, bytes, int], ...] = ()
+    null_clicks: tuple[tuple[int, int, int], ...] = ()
     """Clicks of unknown origin, oldest first: time, send key, hash of the URL."""
     lenses: dict[int, Lens] = {}
     runs: dict[str, Run] = {}
@@ -211,20 +212,23 @@ copy_run: Callable[[Run], Run] = Run.__copy__  # type: ignore[attr-defined]
 
 
 def digest(text: str) -> bytes:
-    """Eight bytes that stand for ``text``: a contact remembers some hundreds, so they meet once in 10^14 events."""
+    """Eight bytes that stand for an event id: a contact remembers some hundreds, so two meet once in 10^14 events."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def number(text: str) -> int:
-    """32 bits that stand for ``text`` among the few things that it can be confused with: five bytes when packed."""
-    return int.from_bytes(digest(text)[:4], "big")
+    """32 bits that stand for ``text`` among the few things of a contact or a journey that it can be confused with.
+
+    CRC-32, because it takes a quarter of the time of a digest, and five bytes when packed.
+    """
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def send_key(campaign: str | None, message: str | None) -> bytes | None:
-    """What makes a send one: its message, else its campaign, else nothing."""
+def send_key(campaign: str | None, message: str | None) -> int:
+    """What makes a send one: its message, else its campaign; 0 when it has neither."""
     if message is not None:
-        return digest(message)
-    return digest("campaign " + campaign) if campaign is not None else None
+        return number(message)
+    return number(f"campaign {campaign}") if campaign is not None else 0
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from stagepost.events import (
     Cause,
@@ -44,7 +44,6 @@ from stagepost.events import (
 from stagepost.journey import machines, register, sends
 from stagepost.journey.compile import (
     COMMON_LENS,
-    ENGAGEMENT,
     SUBSCRIPTIONS,
     Entry,
     JourneyProgram,
@@ -100,12 +99,10 @@ LAW = (
 )
 """The table above as data, in order of precedence; ``stall`` stands apart."""
 
-ALWAYS_ACT = frozenset({"email.unsubscribed", "email.complained", *SUBSCRIPTIONS})
-"""Machine or not (journeys.md 2, Machines)."""
-
 LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 """What ends a run even beyond ``lateness``."""
 
+_APPLIED, _LATE = Outcome.APPLIED, Outcome.LATE
 CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
 URL_LIMIT = 1024
@@ -115,25 +112,26 @@ Touches = list[tuple[Leaf, int]]
 """Leaves that an event matched, with what it is to them (``conditions.FIRST``, ``THEN``)."""
 
 
-class _Scene:
+class _Scene(Struct, gc=False):
     """One step under way: the contact's new state, the event or timer at hand, and what came of it so far."""
 
-    __slots__ = ("at", "campaign", "cause", "clock", "contact", "counts", "message", "moves", "program", "state", "timer", "type")
-
-    def __init__(self, program: Program, contact: str, state: ContactState, at: int, clock: int) -> None:
-        self.program = program
-        self.contact = contact
-        self.state = state
-        self.at = at
-        """The event's own time, or the timer's due time."""
-        self.clock = clock
-        self.type = ""
-        self.campaign: str | None = None
-        self.message: str | None = None
-        self.cause: Cause | None = None
-        self.timer: TimerRef | None = None
-        self.moves: list[Transition] = []
-        self.counts: list[Count] = []
+    program: Program
+    contact: str
+    state: ContactState
+    at: int
+    """The event's own time, or the timer's due time."""
+    clock: int
+    type: str = ""
+    campaign: str | None = None
+    message: str | None = None
+    event: Event | Held | None = None
+    """What a record names as its cause; None for a timer."""
+    timer: TimerRef | None = None
+    moves: list[Transition] = []
+    counts: list[Count] = []
+    refused: tuple[str, ...] = ()
+    retimed: bool = False
+    """Some timer may have changed, so the contact's first one must be looked up anew."""
 
 
 def step_event(program: Program, state: ContactState | None, event: Event, at: int, clock: int) -> Step:
@@ -151,7 +149,7 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         new = ContactState()
     elif state.erased:
         return Step(state, (), (), Outcome.SUPPRESSED)
-    elif _seen(state.seen, key) or _seen(state.seen_before, key):
+    elif (key in state.seen and _seen(state.seen, key)) or (key in state.seen_before and _seen(state.seen_before, key)):
         return Step(state, (), (), Outcome.DUPLICATE)
     else:
         new = copy_state(state)
@@ -160,15 +158,15 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         marker = ContactState(erased=clock, due=clock + ERASED_FOR)
         return Step(marker, (), (), Outcome.APPLIED, erased=journeys)
     _remember(new, key, clock)
-    scene = _Scene(program, event.contact, new, at, clock)
-    scene.type = event.type
-    scene.campaign, scene.message = sends.named(event)
-    refused = _apply(scene, event)
-    new.due = _first_due(new)
+    campaign, message = sends.named(event)
+    scene = _Scene(program, event.contact, new, at, clock, event.type, campaign, message, event)
+    _apply(scene, event)
+    if scene.retimed:
+        new.due = _first_due(new)
     if len(scene.moves) > 1:
         scene.moves.sort(key=lambda move: move.journey)
-    outcome = Outcome.LATE if at < clock - program.lateness else Outcome.APPLIED
-    return Step(new, tuple(scene.moves), tuple(scene.counts), outcome, refused)
+    outcome = _LATE if at < clock - program.lateness else _APPLIED
+    return Step(new, tuple(scene.moves), tuple(scene.counts), outcome, scene.refused)
 
 
 def step_tick(program: Program, contact: str, state: ContactState) -> Step:
@@ -217,56 +215,52 @@ def memberships(program: Program, contact: str, step: Step) -> tuple[Membership,
 # Events
 
 
-def _apply(scene: _Scene, event: Event) -> tuple[str, ...]:
-    """Record the facts of the event, then let each journey that it touches act. Returns the journeys that refused it."""
+def _apply(scene: _Scene, event: Event) -> None:
+    """Record the facts of the event, then let each journey that it touches act."""
     program, state, type_, at = scene.program, scene.state, scene.type, scene.at
-    if type_.startswith("email."):
-        sends.record(state, event, at, scene.counts)
+    route = program.routes.get(type_, program.custom)
+    if route.kind == "email":
+        sends.record(state, event, scene.campaign, scene.message, at, scene.counts)
         if type_ == "email.unsubscribed":
             if register.withdraw(state, event, at):
-                sends.record_withdrawal(state, event, at, scene.counts)
+                sends.record_withdrawal(state, event, scene.campaign, scene.message, at, scene.counts)
         elif type_ in SUBSCRIPTIONS:
             register.give_back(state, event, at)
     elif type_ == "contact.subscribed":
         register.give_back(state, event, at)
-    elif type_.startswith("contact.consent_"):
-        scene.cause = _cause(event)
+    elif route.kind == "contact":
         _consent(scene, event)
-    click = type_ == "email.clicked"
-    variant = event.variant is not UNSET and (click or type_ == "email.opened")
-    if event.machine is True and type_ not in ALWAYS_ACT and not type_.startswith("contact."):
-        return ()
-    engaging = type_ in ENGAGEMENT or is_custom(type_)
-    if type_ in ENGAGEMENT and not sends.is_human(event):
-        return ()
-    links = program.links_of(event.url) if click and event.url else ()
-    touched = {} if variant else _touched(program, event, at, state, links)
-    refused: tuple[str, ...] = ()
-    if engaging and program.by_purpose and not variant:
-        refused = _refuse(scene, touched)
-    if click:
-        touched = _click(scene, event, links, touched, not variant)
-    if not touched:
-        return refused
-    if scene.cause is None:
-        scene.cause = _cause(event)
-    for index in sorted(touched):
+    if event.machine is True and not route.always_acts:
+        return
+    if not route.engaging:
+        touched = _touched(program, route, event, at, state, ())
+        links: Sequence[int] = ()
+    else:
+        if route.kind == "email" and not sends.is_human(event):
+            return
+        variant = event.variant is not UNSET and route.kind == "email" and type_ != "email.replied"
+        click = type_ == "email.clicked"
+        links = program.links_of(event.url) if click and event.url else ()
+        touched = {} if variant else _touched(program, route, event, at, state, links)
+        if program.by_purpose and not variant:
+            scene.refused = _refuse(scene, touched)
+        if click:
+            touched = _click(scene, event, links, touched, not variant)
+    for index in sorted(touched) if len(touched) > 1 else touched:
         journey = program.journeys[index]
-        calm = not journey.disengaged.isdisjoint(links)
+        calm = bool(links) and not journey.disengaged.isdisjoint(links)
         _act(scene, journey, touched[index], calm, at < scene.clock - journey.definition.lateness)
-    return refused
 
 
 def _touched(
-    program: Program, event: Event, at: int, state: ContactState, links: Sequence[int]
+    program: Program, route: Route, event: Event, at: int, state: ContactState, links: Sequence[int]
 ) -> dict[int, Touches]:
     """By journey, the leaves that the event matches; a journey that only watches has none."""
-    route = program.routes.get(event.type)
-    if route is None:
-        if not is_custom(event.type):
-            return {}
-        route = program.custom
-    touched: dict[int, Touches] = {index: [] for index in route.watchers}
+    touched: dict[int, Touches] = {}
+    if route.idle:
+        return touched
+    for index in route.watchers:
+        touched[index] = []
     if route.plain:
         _match(route.plain, event, at, state, touched)
     campaign = event.campaign
@@ -343,6 +337,7 @@ def _consent(scene: _Scene, event: Event) -> None:
             known = state.runs.get(journey.name)
             if not given and journey.lens in state.lenses:
                 state.lenses = {key: lens for key, lens in state.lenses.items() if key != journey.lens}
+                scene.retimed = True
             if known is None:
                 continue
             run = _own(known)
@@ -403,7 +398,7 @@ def _click(
         click = Held(
             verdict, at, event.id, scene.campaign, scene.message, url[:URL_LIMIT] if url else None, counted, waiting
         )
-        _set_held(state, lens.key, (*held, click))
+        _set_held(scene, lens.key, (*held, click))
     return acting
 
 
@@ -431,9 +426,11 @@ def _mark_machine(scene: _Scene, lens: int) -> None:
         sends.mark(scene.state, scene.campaign, scene.message, scene.at, MACHINE)
 
 
-def _set_held(state: ContactState, lens: int, held: tuple[Held, ...]) -> None:
+def _set_held(scene: _Scene, lens: int, held: tuple[Held, ...]) -> None:
+    state = scene.state
     known = state.lenses.get(lens) or Lens()
     state.lenses = {**state.lenses, lens: Lens(known.clicks, held)}
+    scene.retimed = True
 
 
 def _release(scene: _Scene, lens_key: int, place: int, name: str) -> None:
@@ -455,11 +452,11 @@ def _release(scene: _Scene, lens_key: int, place: int, name: str) -> None:
             lens = state.lenses.get(lens_key, lens)
     left = Held(click.due, click.at, click.id, click.campaign, click.message, click.url, click.counted, waiting)
     before, after = lens.held[:place], lens.held[place + 1 :]
-    _set_held(state, lens_key, (*before, left, *after) if waiting else (*before, *after))
+    _set_held(scene, lens_key, (*before, left, *after) if waiting else (*before, *after))
     journey = program.by_name.get(name)
     if journey is None:
         return
-    scene.cause = Cause(click.id, HELD_TYPE, click.campaign, click.message, click.url, None)
+    scene.event = click
     calm, *matched = click.waiting[name]
     touches = [(leaf, code & 3) for code in matched if (leaf := journey.leaves.get(code >> 2)) is not None]
     _act(scene, journey, touches, bool(calm), late=False)
@@ -470,59 +467,66 @@ def _release(scene: _Scene, lens_key: int, place: int, name: str) -> None:
 
 def _act(scene: _Scene, journey: JourneyProgram, touches: Touches, calm: bool, late: bool) -> None:
     """Record in one journey what the event is to it, then move the contact if a rule of its own holds."""
-    state, at = scene.state, scene.at
+    state = scene.state
     known = state.runs.get(journey.name)
-    if known is not None and known.status == EXITED and not _may_ever_return(journey, known):
+    active = False
+    setback = best = -1
+    if known is not None:
+        if known.status == ACTIVE:
+            active = True
+            setback = journey.setback_rank.get(known.place, -1)
+            best = journey.rank.get(known.best, -1)
+        elif known.status == EXITED and not _may_ever_return(journey, known):
+            return
+    counting = [
+        (leaf, bits)
+        for leaf, bits in touches
+        if leaf.reach > best and (active or leaf.staged if leaf.back is None else setback in leaf.back)
+    ]
+    watching = journey.watches and _is_activity(scene.type, calm)
+    if not counting and not watching:
         return
     run = Run() if known is None else _own(known)
-    since = register.consent_since(state, journey.definition.consent)
-    hit = Hit(at, 0, scene.clock - journey.definition.lateness, since)
-    moved: list[Leaf] = []
-    _watch(scene, journey, run, calm, moved)
-    setback = journey.setback_rank.get(run.place, -1) if run.status == ACTIVE else -1
+    since = register.consent_since(state, journey.definition.consent) if journey.definition.consent is not None else 0
+    hit = Hit(scene.at, 0, scene.clock - journey.definition.lateness, since)
+    if watching:
+        _watch(scene, journey, run)
+        _retime(scene, run, journey.activity_timers if active else journey.staged_timers, since)
+        if setback >= 0:
+            _retime(scene, run, journey.back_timers[setback], since)
     own: list[Leaf] = []
-    for leaf, bits in touches:
-        if leaf.back is not None:
-            if setback not in leaf.back:
-                continue
-        elif run.status != ACTIVE and not leaf.staged:
-            continue
+    for leaf, bits in counting:
         if leaf.grouped and not _group(scene, hit):
             continue
+        leaf.count(run, hit, bits)
         if leaf.kind:
-            _group(scene, hit)
-            moved.append(leaf)
+            _retime(scene, run, (leaf,), since)
         else:
             own.append(leaf)
-        leaf.count(run, hit, bits)
-    if moved:
-        _retime(journey, run, [leaf for leaf in moved if _runs(leaf, run, setback)], since)
     if own and not any(move.journey == journey.name for move in scene.moves):
         _decide(scene, journey, run, own, touches, hit, late)
-    if known is not None or run.facts or run.active or run.opened or run.clicked or run.status:
+    if known is not None or watching or run.facts or run.status:
         state.runs = {**state.runs, journey.name: run}
 
 
-def _watch(scene: _Scene, journey: JourneyProgram, run: Run, calm: bool, moved: list[Leaf]) -> None:
+def _is_activity(type_: str, calm: bool) -> bool:
+    """Whether ``quiet`` or ``no_click`` may count from such an event."""
+    if type_ == "email.clicked":
+        return not calm
+    return type_ == "email.opened" or type_ in SUBSCRIPTIONS or is_custom(type_)
+
+
+def _watch(scene: _Scene, journey: JourneyProgram, run: Run) -> None:
     """Keep the newest times that ``quiet`` and ``no_click`` count from."""
-    if not journey.watches:
-        return
-    at, type_ = scene.at, scene.type
-    if type_ == "email.opened":
+    at = scene.at
+    if scene.type == "email.opened":
         run.opened = max(run.opened, at)
-    elif type_ == "email.clicked":
-        if calm:
-            return
-        run.active = max(run.active, at)
-        if journey.no_clicks and at >= max(run.clicked, run.recovered):
-            run.clicked = at
-            for leaf in journey.no_clicks:
-                leaf.restart(run, at)
-    elif type_ in SUBSCRIPTIONS or is_custom(type_):
-        run.active = max(run.active, at)
-    else:
         return
-    moved.extend(leaf for leaf in (*journey.timers, *_back_timers(journey, run)) if leaf.kind in ("quiet", "no_click"))
+    run.active = max(run.active, at)
+    if scene.type == "email.clicked" and journey.no_clicks and at >= run.clicked and at >= run.recovered:
+        run.clicked = at
+        for leaf in journey.no_clicks:
+            leaf.restart(run, at)
 
 
 def _decide(
@@ -565,7 +569,7 @@ def _decide(
 
 
 def _try_enter(
-    scene: _Scene, journey: JourneyProgram, run: Run, own: list[Leaf], touches: Touches, hit: Hit | None
+    scene: _Scene, journey: JourneyProgram, run: Run, own: list[Leaf], touches: Touches, hit: Hit
 ) -> None:
     """Begin a run at the highest stage that holds; its counts restart, the entering event is the first counted."""
     if run.status == EXITED and not _may_return(journey, run, scene.at):
@@ -583,8 +587,7 @@ def _try_enter(
         run.began = scene.at
         run.best = ""
         for leaf, bits in touches:
-            if hit is not None and leaf.back is None and not (leaf.grouped and not hit.group):
-                _group(scene, hit)
+            if leaf.back is None and not (leaf.grouped and not _group(scene, hit)):
                 leaf.count(run, hit, bits)
         _to_stage(scene, journey, run, kind, place, stage.path)
         return
@@ -667,8 +670,9 @@ def _drop_stale(state: ContactState) -> None:
     state.runs = runs
 
 
-def _retime(journey: JourneyProgram, run: Run, leaves: Iterable[Leaf], since: int) -> None:
+def _retime(scene: _Scene, run: Run, leaves: Iterable[Leaf], since: int) -> None:
     """Work out anew when these leaves are due, from the facts."""
+    scene.retimed = True
     for leaf in leaves:
         due = leaf.retime(run, since)
         if due:
@@ -680,11 +684,13 @@ def _retime(journey: JourneyProgram, run: Run, leaves: Iterable[Leaf], since: in
 def _retime_all(scene: _Scene, journey: JourneyProgram, run: Run) -> None:
     """After a move: every timer of where the contact is now, and no other."""
     run.timers = {}
+    scene.retimed = True
     since = register.consent_since(scene.state, journey.definition.consent)
     if run.status != ACTIVE:
-        _retime(journey, run, journey.staged_timers, since)
+        _retime(scene, run, journey.staged_timers, since)
         return
-    _retime(journey, run, (*journey.timers, *_back_timers(journey, run)), since)
+    _retime(scene, run, journey.timers, since)
+    _retime(scene, run, _back_timers(journey, run), since)
     place = journey.rank.get(run.place)
     if place is not None and not run.stalled and (span := journey.stages[place].stalls_after) is not None:
         run.timers[journey.stall_key] = run.since + span
@@ -693,13 +699,6 @@ def _retime_all(scene: _Scene, journey: JourneyProgram, run: Run) -> None:
 def _back_timers(journey: JourneyProgram, run: Run) -> tuple[Leaf, ...]:
     present = journey.setback_rank.get(run.place, -1) if run.status == ACTIVE else -1
     return journey.back_timers[present] if present >= 0 else ()
-
-
-def _runs(leaf: Leaf, run: Run, setback: int) -> bool:
-    """Whether a timer of this leaf may run where the contact is."""
-    if leaf.back is not None:
-        return setback in leaf.back
-    return run.status == ACTIVE or leaf.staged
 
 
 def _first_due(state: ContactState) -> int:
@@ -770,6 +769,7 @@ def _exit(
     run.status, run.place, run.stage = EXITED, name, ""
     run.since, run.stalled = at, False
     run.facts, run.timers = {}, {}
+    scene.retimed = True
     _write(scene, journey, run, "exit", source, name, rule, at, dwell, False, credit)
 
 
@@ -803,7 +803,7 @@ def _write(
     credit: Credit | None,
 ) -> None:
     """Make the record of a move. ``late``: its event is older than the previous record of the contact in this journey."""
-    late = scene.cause is not None and scene.at < run.last
+    late = scene.event is not None and scene.at < run.last
     run.move += 1
     run.last = at
     last = scene.state.last_send
@@ -820,7 +820,7 @@ def _write(
             kind=kind,
             at=rfc3339(at),
             rule=rule,
-            cause=scene.cause,
+            cause=_cause(scene),
             timer=scene.timer,
             credit=credit,
             last_send=SendRef(last.campaign, last.message, rfc3339(last.at)) if last is not None else None,
@@ -836,9 +836,8 @@ def _write(
 def _credit(scene: _Scene, journey: JourneyProgram) -> Credit | None:
     """The send that earned a record: that of its own e-mail event, else of the last human click before, in the window."""
     at = scene.at
-    cause = scene.cause
-    if cause is not None and cause.type.startswith("email.") and (cause.campaign or cause.message):
-        return Credit(cause.campaign, cause.message, rfc3339(at), "direct")
+    if scene.type.startswith("email.") and (scene.campaign is not None or scene.message is not None):
+        return Credit(scene.campaign, scene.message, rfc3339(at), "direct")
     lens = scene.state.lenses.get(journey.lens)
     if lens is None:
         return None
@@ -872,9 +871,12 @@ def _remember(state: ContactState, key: bytes, clock: int) -> None:
     state.seen += key
 
 
-def _cause(event: Event) -> Cause:
-    campaign, message = sends.named(event)
-    return Cause(event.id, event.type, campaign, message, _without_query(event.url), event.machine)
+def _cause(scene: _Scene) -> Cause | None:
+    event = scene.event
+    if event is None:
+        return None
+    machine = event.machine if isinstance(event, Event) else None
+    return Cause(event.id, scene.type, scene.campaign, scene.message, _without_query(event.url), machine)
 
 
 def _without_query(url: str | None) -> str | None:
