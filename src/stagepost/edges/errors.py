@@ -127,8 +127,22 @@ PASSING: Codes = frozenset(
         KafkaError.CONCURRENT_TRANSACTIONS,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        # Leadership moved, or the same broker took it again after a restart: the client asks anew.
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError._NODE_UPDATE,
+        KafkaError._NOENT,  # "No leaders found", while a restarted broker takes its partitions up again
+        KafkaError._RESOLVE,
+        KafkaError._RETRY,
+        KafkaError._OUTDATED,
     }
 )
 """Over in a moment, or at the latest when the broker is back."""

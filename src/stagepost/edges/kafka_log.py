@@ -74,7 +74,7 @@ class KafkaLog:
         self._input = input_topic
         self._group = self._names.group(role)
         self._transactional_id = self._names.transactional_id(role, instance)
-        self._admin = AdminClient(settings.base(), logger=_LOGGER)
+        self._admin = self._new_admin()
 
     def partitions(self, topics: Sequence[Topic]) -> Mapping[Topic, int]:
         with _asking("listing topics"):
@@ -102,12 +102,18 @@ class KafkaLog:
             answer = self._admin.list_offsets({place: spec}, isolation_level=isolation, request_timeout=_ASK_S)
             return int(answer[place].result().offset)
 
-        with _asking(f"asking for the ends of {place.topic}[{partition}]"):
-            return Bounds(
-                low=ask(_EARLIEST, IsolationLevel.READ_UNCOMMITTED),
-                stable=ask(_LATEST, IsolationLevel.READ_COMMITTED),
-                high=ask(_LATEST, IsolationLevel.READ_UNCOMMITTED),
-            )
+        try:
+            with _asking(f"asking for the ends of {place.topic}[{partition}]"):
+                return Bounds(
+                    low=ask(_EARLIEST, IsolationLevel.READ_UNCOMMITTED),
+                    stable=ask(_LATEST, IsolationLevel.READ_COMMITTED),
+                    high=ask(_LATEST, IsolationLevel.READ_UNCOMMITTED),
+                )
+        except Unstable:
+            # Once leadership has moved, librdkafka 2.16 asks with the epoch in its cache for ever (seen after a broker
+            # was away for 5 s: FENCED_LEADER_EPOCH without end). A new client has an empty cache.
+            self._admin = self._new_admin()
+            raise
 
     def intake(self, topic: Topic) -> KafkaIntake:
         return KafkaIntake(self._settings.consumer(), self._group, self._names, topic)
@@ -120,6 +126,9 @@ class KafkaLog:
 
     def reader(self, topic: Topic) -> KafkaStateReader:
         return KafkaStateReader(self._settings.base(), self._names, topic)
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient(self._settings.base(), logger=_LOGGER)
 
 
 @contextmanager

@@ -47,6 +47,9 @@ _READ = 5_000
 _ASK_AGAIN_S = 0.5
 """Between two questions that could not be answered."""
 
+_TELL_AGAIN_S = 10.0
+"""Between two log lines about the same trouble."""
+
 _SAME_ANSWERS = 10
 """How often a committed offset may stay behind what the state topic shows before it counts as moved by hand."""
 
@@ -133,7 +136,7 @@ class Restore:
             self.readers.give_back(self.partition)
 
     def _steps(self) -> Steps:
-        behind = 0
+        behind, told = 0, -_TELL_AGAIN_S
         while True:
             committed = yield from self._committed()
             self.failpoint("restore_committed")
@@ -145,7 +148,9 @@ class Restore:
                 if behind > _SAME_ANSWERS:
                     raise self._moved("the state topic shows other batches")
             except SlowDown as error:
-                self._log.warning("restore waits", partition=self.partition, reason=str(error))
+                if time.monotonic() > told + _TELL_AGAIN_S:
+                    told = time.monotonic()
+                    self._log.warning("restore waits", partition=self.partition, reason=str(error))
             self.readers.give_back(self.partition)
             yield from _wait(_ASK_AGAIN_S)
 
