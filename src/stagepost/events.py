@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -287,8 +288,18 @@ def rfc3339(at: int) -> str:
     >>> rfc3339(1_793_610_847_120_000)
     '2026-11-02T09:14:07.120Z'
     """
-    precision = "milliseconds" if at % 1000 == 0 else "microseconds"
-    return from_micros(at).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+    day, rest = divmod(at, DAY)
+    second, fraction = divmod(rest, MICROS)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
+    return f"{_date(day)}T{hour:02d}:{minute:02d}:{second:02d}.{digits}Z"
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    """Date of the ``day``-th day since the epoch. Every record has several times, and a stream is at few dates."""
+    return (_EPOCH + timedelta(days=day)).date().isoformat()
 
 
 def parse_rfc3339(text: str) -> int:

@@ -275,19 +275,22 @@ class NoClickLeaf(Leaf):
         restarted = max(run.clicked, run.recovered, 0 if self.back is None else run.since)
         if hit.at < restarted:
             return
-        fired, *rest = _listed(run.facts, self.key) or (0,)
-        sends = _pairs(rest)
-        known = next((pair for pair in sends if pair[1] == hit.group), None)
-        if known is not None:
-            if known[0] <= hit.at:
+        counted = _listed(run.facts, self.key) or (0,)
+        if hit.group in counted[2::2]:
+            place = counted.index(hit.group, 2)
+            if counted[place - 1] <= hit.at:
                 return
-            sends.remove(known)
-        sends.append((hit.at, hit.group))
-        sends.sort(key=_time)
-        if len(sends) > self.n + SLACK:
+            counted = (*counted[: place - 1], *counted[place + 1 :])
+        if len(counted) == 1 or hit.at >= counted[-2]:
+            counted = (*counted, hit.at, hit.group)
+        else:
+            sends = _pairs(counted[1:])
+            insort(sends, (hit.at, hit.group), key=_time)
+            counted = (counted[0], *_flat(sends))
+        if len(counted) > 2 * (self.n + SLACK):
             # The first n give the due time, the newest are what is left after a click: what lies between goes.
-            del sends[self.n]
-        run.facts[self.key] = (fired, *_flat(sends))
+            counted = (*counted[: 2 * self.n + 1], *counted[2 * self.n + 3 :])
+        run.facts[self.key] = counted
 
     def retime(self, run: Run, since: int) -> int:
         counted = _listed(run.facts, self.key)
