@@ -390,16 +390,27 @@ def test_a_broker_that_freezes_in_a_transaction_leaves_its_outcome_to_be_read(
 
 
 def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
-    breakable_kafka: LocalKafka, redis_url: str, topic_prefix: str, make_topics: MakeTopics
+    breakable_kafka: LocalKafka,
+    redis_url: str,
+    topic_prefix: str,
+    make_topics: MakeTopics,
+    process_group: ProcessGroup,
 ) -> None:
     stream = Stream(breakable_kafka.bootstrap, redis_url, make_topics(topic_prefix, PARTITIONS))
-    with running(stream.runner()):
-        stream.send(100)
-        stream.await_moves(100)
-        breakable_kafka.kill()
-        breakable_kafka.start()
-        stream.send(100)
-        stream.await_moves(200, within_s=40)
+    worker = stream.worker(process_group)
+    stream.send(100)
+    stream.await_moves(100)
+    breakable_kafka.kill()
+    breakable_kafka.start()
+    stream.send(100)
+    deadline = time.monotonic() + 60
+    while len(stream.moves()) < 200:
+        assert time.monotonic() < deadline, worker.tail()
+        if worker.poll() is not None:  # ended by its watchdog, because a call of the client library hung
+            assert worker.poll() == 1
+            worker = stream.worker(process_group)
+        time.sleep(0.2)
+    assert worker.stop(grace_s=10) == 0
     stream.check()
 
 

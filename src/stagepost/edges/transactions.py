@@ -238,6 +238,9 @@ class Transactions:
                 time.sleep(_PAUSE_S)
 
     def _ready(self) -> TransactionalProducer:
+        if self._producer is not None and self._producer.disturbed():
+            # A broker that restarted while nothing was to be done: ``send_offsets`` was seen to hang after that.
+            self._replace_because = self._replace_because or "disconnect"
         if self._producer is not None and self._replace_because is not None:
             self._fresh_because(self._replace_because)
         if self._producer is None:
