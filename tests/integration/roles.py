@@ -23,7 +23,7 @@ TENANT_KEY = "0123456789abcdef0123456789abcdef"
 
 SHORT_TIMES = {
     "session.timeout.ms": "2000",
-    "heartbeat.interval.ms": "500",
+    "message.timeout.ms": "4000",
     "transaction.timeout.ms": "5000",
 }
 """Profile of the tests: a killed worker's partitions and transactions are free after seconds, not after 15."""
