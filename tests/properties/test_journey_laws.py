@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
+from tests.scenarios.story import START, Partition, exit_, journey, scopes, setback, stage, where
 
 from stagepost.events import DAY, HOUR, MICROS, MINUTE, Event, parse_rfc3339, rfc3339
 from stagepost.journey import definition as d
 from stagepost.journey.result import Outcome, Step
 from stagepost.journey.state import pack, unpack
 from stagepost.journey.step import step_event
-from tests.scenarios.story import START, Partition, exit_, journey, scopes, setback, stage, where
 
 LINKS = (
     d.Link("pricing", "example.com/pricing", "intent"),
@@ -84,10 +84,14 @@ timers = st.one_of(
 leaves = st.one_of(events_are(countings), withdrawals, timers)
 conditions = st.recursive(
     leaves,
-    lambda inner: st.builds(
-        lambda kind, parts: kind(tuple(parts)), st.sampled_from([d.AnyOf, d.AllOf]), st.lists(inner, min_size=2, max_size=3)
-    )
-    | st.builds(lambda a, b: d.AllOf((a, d.Not(b))), inner, plain),
+    lambda inner: (
+        st.builds(
+            lambda kind, parts: kind(tuple(parts)),
+            st.sampled_from([d.AnyOf, d.AllOf]),
+            st.lists(inner, min_size=2, max_size=3),
+        )
+        | st.builds(lambda a, b: d.AllOf((a, d.Not(b))), inner, plain)
+    ),
     max_leaves=4,
 )
 
@@ -155,7 +159,9 @@ def programs(draw: st.DrawFn) -> list[d.Journey]:
     return [draw(journeys(name=name)) for name in draw(st.sampled_from([("one",), ("one", "two")]))]
 
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+MANY = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 END = START + 60 * DAY
 
 
@@ -190,7 +196,7 @@ def test_batch_boundaries_and_storage_change_nothing(
 
     whole.batch(events, until=END)
     start = 0
-    for cut in sorted(cuts) + [len(events)]:
+    for cut in [*sorted(cuts), len(events)]:
         pieces.batch(events[start:cut])
         start = max(start, cut)
     pieces.batch([], until=END)
@@ -222,9 +228,7 @@ def test_other_contacts_change_nothing_while_the_clock_stays_the_same(
 
 @MANY
 @given(programs(), streams())
-def test_replay_gives_the_same_ids_and_ids_are_never_given_twice(
-    program: list[d.Journey], events: list[Event]
-) -> None:
+def test_replay_gives_the_same_ids_and_ids_are_never_given_twice(program: list[d.Journey], events: list[Event]) -> None:
     first, again = Partition(*program), Partition(*program)
 
     moves = first.batch(events, until=END)

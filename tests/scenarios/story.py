@@ -65,7 +65,9 @@ def click(at: str, url: str | None = "https://example.com/", **fields: Any) -> E
     return event(at, "email.clicked", url=url, **fields)
 
 
-def is_(type_: str, *tests: tuple[str, str, Any], times: int = 1, within: str | None = None, per: bool = False, **more: Any) -> d.EventIs:
+def is_(
+    type_: str, *tests: tuple[str, str, Any], times: int = 1, within: str | None = None, per: bool = False, **more: Any
+) -> d.EventIs:
     return d.EventIs(type_, where=where(*tests), counting=counting(times, within, per), **more)
 
 
@@ -104,7 +106,8 @@ def stage(name: str, when: d.Condition, stalls_after: str | None = None) -> d.St
 def setback(
     name: str, when: d.Condition, sources: Sequence[str] | None = None, until: d.Condition | str | None = None
 ) -> d.Setback:
-    return d.Setback(name, when, tuple(sources) if sources else (), until, f"setbacks.{name}", NOWHERE)  # type: ignore[arg-type]
+    path = f"setbacks.{name}"
+    return d.Setback(name, when, tuple(sources or ()), until, path, NOWHERE)  # type: ignore[arg-type]
 
 
 def exit_(name: str, when: d.Condition) -> d.Exit:
@@ -125,7 +128,7 @@ def flat(events: Iterable[Event | list[Event]]) -> list[Event]:
 
 
 class Partition:
-    """States, timers and clock as a worker keeps them between batches; ``stored``: through their packed form each time."""
+    """States, timers and clock as a worker keeps them between batches; ``stored``: in their packed form."""
 
     def __init__(self, *journeys: d.Journey, stored: bool = False) -> None:
         self.program = compile_program(journeys)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from stagepost.journey import definition as d
 from tests.scenarios.story import (
     click,
     clicked,
@@ -24,12 +22,18 @@ from tests.scenarios.story import (
     where,
 )
 
+from stagepost.journey import definition as d
+
 LINKS = (
     d.Link("pricing", "example.com/pricing", "intent"),
     d.Link("blog", "example.com/blog/**"),
     d.Link("leave", "example.com/preferences/**", "disengagement"),
 )
-PRICING, BLOG, LEAVE = "https://example.com/pricing?a=1", "https://example.com/blog/x", "https://example.com/preferences/x"
+PRICING, BLOG, LEAVE = (
+    "https://example.com/pricing?a=1",
+    "https://example.com/blog/x",
+    "https://example.com/preferences/x",
+)
 
 
 def two(when: d.Condition, first: d.Condition | None = None, **more: Any) -> d.Journey:
@@ -117,7 +121,12 @@ EVENTS = [
     (
         "a click of a campaign by glob on a named link",
         two(d.Clicked(("pricing",), campaign="x*")),
-        [BEGIN, click("1d", PRICING, campaign="y"), click("2d", BLOG, campaign="x1"), click("3d", PRICING, campaign="x1")],
+        [
+            BEGIN,
+            click("1d", PRICING, campaign="y"),
+            click("2d", BLOG, campaign="x1"),
+            click("3d", PRICING, campaign="x1"),
+        ],
         [ENTERED, "3d a -> b"],
     ),
     (
@@ -225,7 +234,10 @@ COUNTS = [
             exits=(exit_("gone", is_("x.out")),),
             reenter=d.Reenter(after=0),
         ),
-        [event(f"{n}d", type_) for n, type_ in enumerate(["page.seen", "page.seen", "x.out", "page.seen", "page.seen"])],
+        [
+            event(f"{n}d", type_)
+            for n, type_ in enumerate(["page.seen", "page.seen", "x.out", "page.seen", "page.seen"])
+        ],
         ["1d none -> a", "2d a -> gone", "4d none -> a"],
     ),
 ]
@@ -430,7 +442,11 @@ NO_CLICK = [
     (
         "count sent looks at email.sent",
         back(no_click(count="sent")),
-        [BEGIN, event("1d", "email.sent", campaign="x", message="1"), event("2d", "email.sent", campaign="y", message="2")],
+        [
+            BEGIN,
+            event("1d", "email.sent", campaign="x", message="1"),
+            event("2d", "email.sent", campaign="y", message="2"),
+        ],
         [ENTERED, "3d a -> s"],
     ),
     (
@@ -484,7 +500,15 @@ NO_CLICK = [
     (
         "a click after it fired begins a new count",
         back(no_click(), until=is_("x.better")),
-        [BEGIN, sent("1d", "x"), sent("2d", "y"), click("4d"), sent("5d", "u"), sent("6d", "v"), event("10d", "x.better")],
+        [
+            BEGIN,
+            sent("1d", "x"),
+            sent("2d", "y"),
+            click("4d"),
+            sent("5d", "u"),
+            sent("6d", "v"),
+            event("10d", "x.better"),
+        ],
         [ENTERED, "3d a -> s", "10d s -> a"],
     ),
     (

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from stagepost.journey import definition as d
 from tests.scenarios.story import (
     Partition,
     click,
@@ -24,12 +22,15 @@ from tests.scenarios.story import (
     stage,
 )
 
+from stagepost.journey import definition as d
+
 BEGIN = event("0d", "contact.subscribed")
 ENTERED = "0d none -> a"
 GRANTED = d.Consent("tracking", "granted")
+DENIED = d.Consent("tracking")
 
 
-def asking(*more_stages: d.Stage, consent: d.Consent = d.Consent("tracking"), **more: Any) -> d.Journey:
+def asking(*more_stages: d.Stage, consent: d.Consent = DENIED, **more: Any) -> d.Journey:
     stages = [stage("a", is_("contact.subscribed")), stage("b", clicked()), *more_stages]
     return journey(stages, consent=consent, **more)
 
@@ -66,7 +67,12 @@ CASES = [
         [BEGIN, given("1d"), withdrawn("2d"), click("3d")],
         [ENTERED, "2d a -> consent_withdrawn"],
     ),
-    ("withdrawn for all purposes", asking(), [BEGIN, given("1d"), withdrawn("2d", None)], [ENTERED, "2d a -> consent_withdrawn"]),
+    (
+        "withdrawn for all purposes",
+        asking(),
+        [BEGIN, given("1d"), withdrawn("2d", None)],
+        [ENTERED, "2d a -> consent_withdrawn"],
+    ),
     ("withdrawn for another purpose", asking(), [BEGIN, given("1d"), withdrawn("2d", "ads")], [ENTERED]),
     (
         "given and withdrawn order by their own times",
@@ -147,7 +153,10 @@ def test_the_exit_has_rule_consent_and_no_credit() -> None:
 
 
 def test_journeys_without_consent_go_on() -> None:
-    journeys = [asking(name="asks"), journey([stage("a", is_("contact.subscribed")), stage("b", clicked())], name="free")]
+    journeys = [
+        asking(name="asks"),
+        journey([stage("a", is_("contact.subscribed")), stage("b", clicked())], name="free"),
+    ]
 
     moves = play(journeys, [BEGIN, click("1d"), given("2d"), withdrawn("3d")])
 
@@ -155,9 +164,7 @@ def test_journeys_without_consent_go_on() -> None:
 
 
 def test_withdrawn_deletes_engagement_without_a_run_and_the_click_that_gives_credit() -> None:
-    pair = journey(
-        [stage("a", d.AllOf((is_("page.seen"), is_("x.go"))))], consent=GRANTED, setbacks=[]
-    )
+    pair = journey([stage("a", d.AllOf((is_("page.seen"), is_("x.go"))))], consent=GRANTED, setbacks=[])
     partition = Partition(pair)
 
     partition.batch(flat([event("0d", "page.seen"), click("1h", campaign="x"), withdrawn("1d")]))
@@ -165,4 +172,4 @@ def test_withdrawn_deletes_engagement_without_a_run_and_the_click_that_gives_cre
 
     state = partition.states["c"]
     assert state is not None
-    assert {} == state.lenses.get(partition.program.journeys[0].lens, {})
+    assert partition.program.journeys[0].lens not in state.lenses

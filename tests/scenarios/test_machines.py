@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from stagepost.events import MICROS
-from stagepost.journey import definition as d
 from tests.scenarios.story import (
     START,
     Partition,
@@ -27,6 +24,9 @@ from tests.scenarios.story import (
     unsubscribed,
     with_bots,
 )
+
+from stagepost.events import MICROS
+from stagepost.journey import definition as d
 
 BEGIN = event("0d", "begin.now")
 ENTERED = "0d none -> a"
@@ -127,7 +127,10 @@ CASES = [
     ),
     (
         "timers due during a hold fire",
-        journey([stage("a", is_("begin.now")), stage("b", clicked())], exits=(d.Exit("e", d.After(span("1d1m5s")), "exits.e", d.Position(1, 1)),)),
+        journey(
+            [stage("a", is_("begin.now")), stage("b", clicked())],
+            exits=(d.Exit("e", d.After(span("1d1m5s")), "exits.e", d.Position(1, 1)),),
+        ),
         [BEGIN, SEND, null("1d1m")],
         [ENTERED, "1d1m5s a -> e"],
     ),

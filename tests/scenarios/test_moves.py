@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from stagepost.events import Credit, SendRef, TimerRef
-from stagepost.journey import definition as d
 from tests.scenarios.story import (
     Partition,
     click,
@@ -26,6 +23,9 @@ from tests.scenarios.story import (
     stage,
     unsubscribed,
 )
+
+from stagepost.events import Credit, SendRef, TimerRef
+from stagepost.journey import definition as d
 
 BEGIN = event("0d", "begin.now")
 ENTERED = "0d none -> a"
@@ -84,7 +84,12 @@ MOVES = [
         days("begin.now", "x.t", "x.s", "x.t"),
         [ENTERED, "1d a -> t"],
     ),
-    ("a worse setback follows a milder one", bad(), days("begin.now", "x.s", "x.t"), [ENTERED, "1d a -> s", "2d s -> t"]),
+    (
+        "a worse setback follows a milder one",
+        bad(),
+        days("begin.now", "x.s", "x.t"),
+        [ENTERED, "1d a -> s", "2d s -> t"],
+    ),
     (
         "from looks at the stage that the contact has",
         abc(setbacks=[setback("s", is_("x.s"), ["b"], until="never")]),
@@ -184,9 +189,7 @@ MOVES = [
     ),
     (
         "a stall leaves stuck as it is",
-        journey(
-            [stage("a", is_("begin.now"), "3d")], setbacks=[setback("s", d.Stuck(span("5d")), until="never")]
-        ),
+        journey([stage("a", is_("begin.now"), "3d")], setbacks=[setback("s", d.Stuck(span("5d")), until="never")]),
         [BEGIN],
         [ENTERED, "3d stall a", "5d a -> s"],
     ),
@@ -217,7 +220,14 @@ MOVES = [
     (
         "a late event moves nobody otherwise, but counts in conditions later on",
         abc(exits=(exit_("out", is_("x.out")),), setbacks=[setback("s", is_("x.s", times=2), until="never")]),
-        [BEGIN, event("10d", "x.other"), event("2d", "x.out"), event("3d", "x.b"), event("4d", "x.s"), event("11d", "x.s")],
+        [
+            BEGIN,
+            event("10d", "x.other"),
+            event("2d", "x.out"),
+            event("3d", "x.b"),
+            event("4d", "x.s"),
+            event("11d", "x.s"),
+        ],
         [ENTERED, "11d a -> s"],
     ),
     (
@@ -307,7 +317,9 @@ def test_a_stall_takes_a_move_number_bounds_at_and_leaves_the_dwell() -> None:
 @pytest.mark.parametrize(
     ("goal", "events", "expected"),
     [
-        pytest.param(d.Goal("b"), [BEGIN, event("9d", "x.b"), event("10d", "x.c")], [False, True, False], id="only once"),
+        pytest.param(
+            d.Goal("b"), [BEGIN, event("9d", "x.b"), event("10d", "x.c")], [False, True, False], id="only once"
+        ),
         pytest.param(d.Goal("b"), [BEGIN, event("9d", "x.c")], [False, True], id="or above"),
         pytest.param(d.Goal("b", span("9d")), [BEGIN, event("9d", "x.b")], [False, False], id="within is less than D"),
         pytest.param(

@@ -387,7 +387,9 @@ class _Builder:
         leaf = self._counter(condition, place, touches)
         return leaf.holds
 
-    def _counter(self, condition: d.EventIs | d.Clicked | d.Opened | d.Subscribed, place: _Place, touches: bool) -> Leaf:
+    def _counter(
+        self, condition: d.EventIs | d.Clicked | d.Opened | d.Subscribed, place: _Place, touches: bool
+    ) -> Leaf:
         counting = condition.counting
         kind: type[Leaf]
         if counting.within is not None:
@@ -408,7 +410,9 @@ class _Builder:
         self._match(condition, leaf, c.MATCHED)
         return leaf
 
-    def _timer(self, condition: d.NoClick | d.Quiet | d.Missed | d.Stuck | d.After, place: _Place, touches: bool) -> Holds:
+    def _timer(
+        self, condition: d.NoClick | d.Quiet | d.Missed | d.Stuck | d.After, place: _Place, touches: bool
+    ) -> Holds:
         fresh = self._key(condition, place) not in self._leaves
         leaf: Leaf
         if isinstance(condition, d.Missed):
@@ -434,7 +438,7 @@ class _Builder:
         return leaf.holds
 
     def _is_send(self, event: Event, at: int, state: ContactState) -> bool:
-        """Sends of this journey: campaigns that match ``sends``; without ``sends``, also messages without a campaign."""
+        """Whether it counts as a send: campaigns that match ``sends``; without ``sends``, messages without one too."""
         if event.campaign is None:
             return event.message is not None and not self._journey.sends
         return not self._journey.sends or self._counts_send(event.campaign)
@@ -610,4 +614,3 @@ def _withdrawn(condition: d.Unsubscribed) -> Holds:
     span, campaign = condition.after_send, condition.campaign
     names = compile_glob(campaign) if campaign is not None else None
     return lambda facts, at, register: any_withdrawn(register, covers, span, names)
-

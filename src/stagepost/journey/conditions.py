@@ -1,13 +1,13 @@
 """What a condition counts and when it holds: closures over the bounded facts of one run.
 
-A condition is a tree; its leaves count events or run timers. ``Leaf.count`` takes an event in, ``Leaf.retime`` says when
-its timer fires, ``Leaf.fire`` notes that it did, ``Holds`` answers from what was noted. Facts are kept per leaf key, in
-``Run.facts``; ``count`` and ``fire`` write there, so the caller hands in a Run whose ``facts`` are its own copy.
+A condition is a tree; its leaves count events or run timers. ``Leaf.count`` takes an event in, ``Leaf.retime`` says
+when its timer fires, ``Leaf.fire`` notes that it did, ``Holds`` answers from what was noted. Facts are kept by leaf
+key in ``Run.facts``; ``count`` and ``fire`` write there, so the Run handed in has a copy of its own.
 May not contain: which rules a leaf serves (``compile.py``), moves (``step.py``), a clock.
 
-Form of a fact, by leaf: ``times`` a number; ``per: campaign`` the groups seen; ``within`` the times, or times and groups
-in turn; ``quiet stuck after`` the due time that fired; ``no_click`` the due time that fired or 0, then times and groups
-of the sends counted; ``missed`` the arming or 0, the due time that fired or 0, then the times of ``then``.
+Form of a fact, by leaf: ``times`` a number; ``per: campaign`` the groups seen; ``within`` the times, or times and
+groups in turn; ``quiet stuck after`` the due time that fired; ``no_click`` the due time that fired or 0, then times and
+groups of the sends counted; ``missed`` the arming or 0, the due time that fired or 0, then the times of ``then``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,20 @@ class Hit:
 class Leaf:
     """One leaf of a condition, with the rules that it can move (leaves under ``not`` move none)."""
 
-    __slots__ = ("back", "engagement", "exits", "grouped", "key", "order", "path", "reach", "setbacks", "staged", "stages", "until")
+    __slots__ = (
+        "back",
+        "engagement",
+        "exits",
+        "grouped",
+        "key",
+        "order",
+        "path",
+        "reach",
+        "setbacks",
+        "staged",
+        "stages",
+        "until",
+    )
 
     kind: ClassVar[str] = ""
     """Name of its timer in records; empty: it has none."""
@@ -67,8 +80,8 @@ class Leaf:
         self.setbacks: tuple[int, ...] = ()
         self.stages: tuple[int, ...] = ()
         self.reach = -1
-        """The highest stage that asks for it; ``EVERYWHERE`` if a rule does that is no stage. Once a contact's best stage
-        is as high, what it counts can move nobody in this run any more."""
+        """The highest stage that asks for it; ``EVERYWHERE`` if a rule does that is no stage. Once a contact's best
+        stage is as high, what it counts can move nobody in this run any more."""
         self.until = False
         """A match can end a setback of ``back``."""
         self.staged = False
@@ -82,7 +95,7 @@ class Leaf:
         """Take in an event that matched."""
 
     def retime(self, run: Run, since: int) -> int:
-        """When the timer fires next, 0: it does not run. Forgets a firing whose base has moved. ``since``: as ``Hit.since``."""
+        """When the timer fires next, 0: it does not run. Forgets a firing whose base has moved. ``since``: see Hit."""
         return 0
 
     def fire(self, run: Run, due: int) -> None:
@@ -195,7 +208,7 @@ class CampaignsWithin(Leaf):
 
 
 class Timer(Leaf):
-    """A timer whose fact is the due time that fired; it holds from then on until its base moves (``retime`` forgets it)."""
+    """A timer whose fact is the due time that fired; it holds until its base moves (``retime`` forgets it)."""
 
     __slots__ = ("span",)
 
@@ -246,7 +259,7 @@ class AfterLeaf(Timer):
 
 
 class QuietLeaf(Timer):
-    """``quiet``: since the later of the last activity and the last move into a stage (or the setback, as a way out of it)."""
+    """``quiet``: since the last activity or move into a stage (the setback, as a way out of it), whichever is later."""
 
     __slots__ = ("opens",)
     kind = "quiet"
@@ -391,4 +404,3 @@ def _spread(times: list[int], span: int) -> list[int]:
             continue
         kept.append(time)
     return kept
-

@@ -1,8 +1,8 @@
 """Was it a person? Judges clicks whose provider does not say, per contact and message (journeys.md 2, Machines).
 
-``instant``: within 2 s after the message's delivery. ``burst``: some span of 10 s around the click holds 3 distinct URLs
-of the message, all of unknown origin. A click near its delivery is held, because the rest of a burst may be on its way.
-Ends are included. May not contain: what a human click does.
+``instant``: within 2 s after the message's delivery. ``burst``: some span of 10 s around the click holds 3 distinct
+URLs of the message, all of unknown origin. A click near its delivery is held, because the rest of a burst may be on
+its way. Ends are included. May not contain: what a human click does.
 
 The functions here change the ContactState they are given: the caller hands in its own copy (``state.py``).
 """

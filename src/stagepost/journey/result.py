@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Count(Struct, frozen=True, gc=False):
-    """One more of ``metric`` (names of design.md 3.4) at event time ``at`` (micros), for the scopes of the event's send.
+    """One more of ``metric`` (design.md 3.4, ``sends.py``) at event time ``at`` (micros), for the scopes of its send.
 
     ``campaign`` and ``message`` name the send that it belongs to; for a held click they differ from the event at hand.
     """

@@ -103,7 +103,7 @@ def record(
 def record_withdrawal(
     state: ContactState, event: Event, campaign: str | None, message: str | None, at: int, counts: list[Count]
 ) -> None:
-    """Count a contact that is newly withdrawn. An administrator's withdrawal is no part of a spike (providers.md 5.2)."""
+    """Count a contact that is newly withdrawn. An administrator's is no part of a spike (providers.md 5.2)."""
     _flip(state, campaign, message, at, UNSUBSCRIBED)
     counts.append(Count("unsubscribed", at, campaign, message))
     if event.method != "api":
@@ -164,7 +164,7 @@ def _delivered(state: ContactState, campaign: str | None, message: str | None, a
 def _flip(
     state: ContactState, campaign: str | None, message: str | None, at: int, flags: int, asked: int | None = None
 ) -> bool:
-    """Set flags of a send, which may be one never heard of; True when those ``asked`` for (default all) were not set."""
+    """Set flags of a send, perhaps one never heard of; True when those ``asked`` for (default all) were not set."""
     key = send_key(campaign, message)
     if not key:
         return False

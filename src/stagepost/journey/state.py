@@ -38,7 +38,7 @@ PURPOSES = 16
 """Consent purposes remembered per contact."""
 
 CREDIT_CLICKS = 4
-"""Human clicks kept for credit: the newest, and those that an event within ``lateness`` may still have to look back to."""
+"""Human clicks kept for credit: the newest, and those that an event within ``lateness`` may look back to."""
 
 NULL_CLICKS = 16
 """Clicks of unknown origin kept as evidence of a burst, which needs a handful within seconds."""
@@ -173,7 +173,7 @@ class Run(Struct, array_like=True, gc=False):
     facts: dict[int, Fact] = {}
     """What each condition has counted, by its key: a number, or a flat list of times and keys (``compile.py``)."""
     timers: dict[int, int] = {}
-    """Pending timers: key of the rule's condition to due time. Timers are data, so they survive whatever the state does."""
+    """Pending timers: key of the rule's condition to due time. They survive whatever the state does."""
 
 
 class ContactState(Struct, array_like=True, gc=False):

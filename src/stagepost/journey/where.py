@@ -20,7 +20,9 @@ from stagepost.journey.definition import Scalar, Test
 Matcher = Callable[[Event], bool]
 TextMatcher = Callable[[str], bool]
 
-_OWN = {name: attribute for attribute, name in zip(Event.__struct_fields__, Event.__struct_encode_fields__, strict=True)}
+_OWN = {
+    name: attribute for attribute, name in zip(Event.__struct_fields__, Event.__struct_encode_fields__, strict=True)
+}
 
 
 def compile_where(tests: Sequence[Test]) -> Matcher | None:
@@ -127,9 +129,7 @@ def _compare(operator: str, value: Scalar) -> Callable[[Any], bool]:
         return lambda found: isinstance(found, str) and found.startswith(prefix)
     if operator == "matches":
         regex = re2.compile(str(value).encode("utf-8", "surrogatepass"))
-        return lambda found: (
-            isinstance(found, str) and regex.search(found.encode("utf-8", "surrogatepass")) is not None
-        )
+        return lambda found: isinstance(found, str) and regex.search(found.encode("utf-8", "surrogatepass")) is not None
     if operator == "eq":
         return lambda found: _kind(found) is kind and found == value
     if operator == "ne":
