@@ -198,7 +198,7 @@ class _Reader:
     def _stages(self, tree: Pairs) -> tuple[Stage, ...]:
         node = tree.get("stages")
         entries = self._entries(node, "stages", ("stalls_after",))
-        if not entries:
+        if node is None or (isinstance(node, Items) and not node.items):
             self.problem(p.MISSING_KEY, "a journey needs stages: add at least one", (node or tree).position)
         return tuple(
             Stage(

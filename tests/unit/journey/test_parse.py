@@ -1,0 +1,326 @@
+"""Journey files: what is read, and for each fault the line, the column, the code and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stagepost.events import DAY, HOUR, MICROS, MINUTE
+from stagepost.journey.definition import (
+    After,
+    AllOf,
+    AnyOf,
+    Bots,
+    Clicked,
+    Consent,
+    Counting,
+    EventIs,
+    Goal,
+    Journey,
+    Link,
+    Missed,
+    NoClick,
+    Not,
+    Opened,
+    Quiet,
+    Reenter,
+    ScopePattern,
+    Stuck,
+    Subscribed,
+    Unsubscribed,
+)
+from stagepost.journey.definition import Test as FieldTest
+from stagepost.journey.parse import Parsed, parse_journey
+from stagepost.journey.problems import CATALOGUE
+
+EXAMPLES = Path(__file__).parents[3] / "src" / "stagepost" / "journey" / "examples"
+
+
+def good(text: str) -> Journey:
+    parsed = parse_journey(text, "j.yaml")
+    assert parsed.journey is not None, [str(problem) for problem in parsed.problems]
+    return parsed.journey
+
+
+def with_stage(condition: str, rest: str = "") -> Journey:
+    return good(f"journey: j\nlinks: {{pricing: example.com/pricing}}\nstages:\n  - one: {condition}\n{rest}")
+
+
+@pytest.mark.parametrize("name", ["webinar-nurture", "product-interest"])
+def test_the_packaged_examples_have_no_problem(name: str) -> None:
+    parsed = parse_journey((EXAMPLES / f"{name}.yaml").read_text(), name)
+    assert (parsed.problems, parsed.journey is not None) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("order.completed", EventIs("order.completed")),
+        ("{event: order.completed}", EventIs("order.completed")),
+        ("{when: order.completed}", EventIs("order.completed")),
+        (
+            "{event: a.b, where: {total: {gt: 0, le: 9.5}, plan: pro, n: {in: [1, x]}}}",
+            EventIs(
+                "a.b",
+                (
+                    FieldTest("total", "gt", 0),
+                    FieldTest("total", "le", 9.5),
+                    FieldTest("plan", "eq", "pro"),
+                    FieldTest("n", "in", (1, "x")),
+                ),
+            ),
+        ),
+        ("{event: a.b, campaign: n-*}", EventIs("a.b", campaign="n-*")),
+        ("{event: a.b, after_send: 24h}", EventIs("a.b", after_send=24 * HOUR)),
+        ("{clicked: any}", Clicked(None)),
+        ("{clicked: pricing}", Clicked(("pricing",))),
+        ("{clicked: [pricing]}", Clicked(("pricing",))),
+        (
+            "{clicked: any, times: 3, within: 7d, per: campaign}",
+            Clicked(None, counting=Counting(3, 7 * DAY, True)),
+        ),
+        ("{opened: any, campaign: w-*}", Opened(campaign="w-*")),
+        ("{subscribed: any}", Subscribed(ScopePattern("any"))),
+        ("{subscribed: all}", Subscribed(ScopePattern("all"))),
+        ("{subscribed: news-*}", Subscribed(ScopePattern("scope", None, "news-*"))),
+        ("{unsubscribed: {scope: list, id: n}}", Unsubscribed(ScopePattern("scope", "list", "n"))),
+        ("{unsubscribed: any, after_send: 24h}", Unsubscribed(ScopePattern("any"), 24 * HOUR)),
+        ("{no_click: {sends: 3, grace: 48h}}", NoClick(3, 48 * HOUR)),
+        ("{no_click: {sends: 3, grace: 48h, count: sent}}", NoClick(3, 48 * HOUR, "sent")),
+        ("{quiet: 14d}", Quiet(14 * DAY)),
+        ("{quiet: {for: 2w, opens: true}}", Quiet(14 * DAY, True)),
+        ("{stuck: 90s}", Stuck(90 * MICROS)),
+        ("{after: 15m}", After(15 * MINUTE)),
+        ("{any: [a.b, c.d]}", AnyOf((EventIs("a.b"), EventIs("c.d")))),
+        ("{all: [a.b, {not: c.d}]}", AllOf((EventIs("a.b"), Not(EventIs("c.d"))))),
+        (
+            "{missed: {first: {clicked: pricing}, then: a.b, within: 5d}}",
+            Missed(Clicked(("pricing",)), EventIs("a.b"), 5 * DAY),
+        ),
+    ],
+)
+def test_each_condition_is_read_in_its_long_and_short_forms(text: str, condition: object) -> None:
+    assert with_stage(text).stages[0].when == condition
+
+
+def test_every_section_is_read() -> None:
+    journey = good(
+        """
+journey: full
+title: Everything
+sends: ["n-*"]
+labels: {team: crm}
+links: {leave: {url: "example.com/leave", means: disengagement}}
+stages:
+  - one: a.b
+  - two: {when: c.d, stalls_after: 21d}
+setbacks:
+  - drifting: {quiet: 3d, from: [one], until: c.d}
+  - gone: {unsubscribed: all, until: never}
+recover: {clicked: any}
+exits:
+  - out: email.complained
+enter: first
+reenter: {after: 90d, never_after: [out, consent_withdrawn]}
+goal: {reach: two, within: 60d}
+consent: {purpose: tracking, default: granted}
+bots: {instant: 3s, burst: {urls: 4, within: 20s}, near: 1m, hold: 5s}
+attribution: {window: 3d}
+lateness: 12h
+on_change: keep
+"""
+    )
+    assert journey.links == (Link("leave", "example.com/leave", "disengagement"),)
+    assert [(s.name, s.sources, s.until) for s in journey.setbacks] == [
+        ("drifting", ("one",), EventIs("c.d")),
+        ("gone", ("one",), "never"),
+    ]
+    assert journey.stages[1].stalls_after == 21 * DAY
+    assert journey.goal == Goal("two", 60 * DAY)
+    assert journey.reenter == Reenter(90 * DAY, ("out", "consent_withdrawn"))
+    assert journey.consent == Consent("tracking", "granted")
+    assert journey.bots == Bots(3 * MICROS, 4, 20 * MICROS, MINUTE, 5 * MICROS)
+    assert (journey.attribution, journey.lateness, journey.enter) == (3 * DAY, 12 * HOUR, "first")
+
+
+def test_yaml_1_2_leaves_words_and_times_of_day_as_text() -> None:
+    assert with_stage("{event: a.b, where: {answer: yes, at: 14:30}}").stages[0].when == EventIs(
+        "a.b", (FieldTest("answer", "eq", "yes"), FieldTest("at", "eq", "14:30"))
+    )
+
+
+def test_the_version_is_of_the_meaning_not_of_the_spelling() -> None:
+    one = good("journey: j\ntitle: A\nlinks: {a: x.com/a, b: x.com/b}\nstages:\n  - s: {clicked: [a]}\n")
+    two = good("# a comment\nlinks: {b: x.com/b, a: {url: x.com/a}}\nstages: [{s: {when: {clicked: a}}}]\njourney: j\n")
+    other = good("journey: j\nlinks: {a: x.com/a, b: x.com/b}\nstages:\n  - s: {clicked: [b]}\n")
+    assert one.version == two.version != other.version
+    assert len(one.version) == 8
+
+
+HEAD = "journey: j\nlinks: {pricing: example.com/pricing}\nstages:\n"
+STAGED = HEAD + "  - one: a.b\n  - two: c.d\n"
+
+FAULTS = [
+    # what is wrong, text, line, column, code, words of the message
+    ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", ""),
+    ("brackets", "journey: [j\n", 2, 1, "SP001", ""),
+    ("a list", "- journey: j\n", 1, 1, "SP103", "mapping"),
+    ("nothing", "", 1, 1, "SP103", "mapping"),
+    ("no name", "stages:\n  - one: a.b\n", 1, 1, "SP102", "journey: NAME"),
+    ("no stages", "journey: j\n", 1, 1, "SP102", "stages"),
+    ("bad journey name", "journey: My Journey\nstages:\n  - one: a.b\n", 1, 10, "SP105", "write my_journey"),
+    ("unknown key", STAGED + "exit:\n  - out: e.f\n", 6, 1, "SP101", "did you mean exits?"),
+    ("key twice", STAGED + "title: a\ntitle: b\n", 7, 1, "SP104", "line 6"),
+    ("bad stage name", HEAD + "  - One: a.b\n", 4, 5, "SP105", "write one"),
+    ("stage twice", HEAD + "  - one: a.b\n  - one: c.d\n", 5, 5, "SP106", "line 4"),
+    ("stage and exit", STAGED + "exits:\n  - two: e.f\n", 7, 5, "SP106", "line 5"),
+    ("two names in an entry", HEAD + "  - {one: a.b, two: c.d}\n", 4, 5, "SP103", "one name"),
+    ("no type", HEAD + "  - one: nodot\n", 4, 10, "SP301", "have a dot"),
+    ("clicked as a word", HEAD + "  - one: clicked\n", 4, 10, "SP301", "clicked: any"),
+    ("two conditions", HEAD + "  - one: {clicked: any, quiet: 3d}\n", 4, 10, "SP301", "any: or all:"),
+    ("unknown condition", HEAD + "  - one: {cliked: any}\n", 4, 11, "SP101", "did you mean clicked?"),
+    ("unknown option", HEAD + "  - one: {clicked: any, withn: 3d}\n", 4, 25, "SP101", "did you mean within?"),
+    ("a list of conditions", HEAD + "  - one: [a.b, c.d]\n", 4, 10, "SP301", "any:"),
+    ("empty any", HEAD + "  - one: {any: []}\n", 4, 16, "SP301", "no conditions"),
+    ("stalls only", HEAD + "  - one: {stalls_after: 3d}\n", 4, 10, "SP301", "when: CONDITION"),
+    ("unknown link", HEAD + "  - one: {clicked: pricng}\n", 4, 20, "SP201", "did you mean pricing?"),
+    ("dead link", "journey: j\nlinks:\n  a: /pricing\nstages:\n  - one: a.b\n", 3, 6, "SP202", "host first"),
+    ("blank in link", "journey: j\nlinks:\n  a: 'x.com/a b'\nstages:\n  - one: a.b\n", 3, 6, "SP202", "%20"),
+    ("link named any", "journey: j\nlinks:\n  any: x.com\nstages:\n  - one: a.b\n", 3, 3, "SP105", "reserved"),
+    ("means", "journey: j\nlinks:\n  a: {url: x.com, means: intnt}\nstages:\n  - one: a.b\n", 3, 26, "SP109", "intent"),
+    ("bad duration", HEAD + "  - one: {quiet: 14 days}\n", 4, 18, "SP107", "14d"),
+    ("zero duration", HEAD + "  - one: {quiet: 0d}\n", 4, 18, "SP107", "at least"),
+    ("endless duration", HEAD + "  - one: {quiet: 9999d}\n", 4, 18, "SP107", "3650d"),
+    ("times 0", HEAD + "  - one: {clicked: any, times: 0}\n", 4, 32, "SP108", "between 1 and 100"),
+    ("times 101", HEAD + "  - one: {clicked: any, times: 101}\n", 4, 32, "SP108", "between 1 and 100"),
+    ("times in words", HEAD + "  - one: {clicked: any, times: three}\n", 4, 32, "SP103", "whole number"),
+    ("per message", HEAD + "  - one: {clicked: any, times: 2, per: message}\n", 4, 40, "SP109", "campaign"),
+    ("where operator", HEAD + "  - one: {event: a.b, where: {t: {over: 3}}}\n", 4, 35, "SP307", "operator"),
+    ("where null", HEAD + "  - one: {event: a.b, where: {t: null}}\n", 4, 34, "SP307", "exists: false"),
+    ("where regex", HEAD + "  - one: {event: a.b, where: {t: {matches: '('}}}\n", 4, 44, "SP307", "RE2"),
+    ("where in", HEAD + "  - one: {event: a.b, where: {t: {in: 3}}}\n", 4, 39, "SP307", "list"),
+    ("where exists", HEAD + "  - one: {event: a.b, where: {t: {exists: 1}}}\n", 4, 43, "SP307", "true or false"),
+    ("after_send on delivered", HEAD + "  - one: {event: email.delivered, after_send: 3h}\n", 4, 10, "SP306", "itself"),
+    ("campaign alone", HEAD + "  - one: {unsubscribed: any, campaign: x}\n", 4, 10, "SP306", "after_send"),
+    ("not around within", HEAD + "  - one: {not: {clicked: any, within: 3d}}\n", 4, 16, "SP303", "without within"),
+    ("not around any", HEAD + "  - one: {not: {any: [a.b]}}\n", 4, 16, "SP303", "one event"),
+    (
+        "missed of a timer",
+        HEAD + "  - one: {missed: {first: {quiet: 3d}, then: a.b, within: 3d}}\n",
+        4,
+        27,
+        "SP305",
+        "",
+    ),
+    ("missed without within", HEAD + "  - one: {missed: {first: a.b, then: c.d}}\n", 4, 19, "SP102", "within"),
+    ("too deep", HEAD + "  - one: {any: [{all: [{any: [{all: [{any: [a.b]}]}]}]}]}\n", 4, 39, "SP304", "limit"),
+    ("no way out", STAGED + "setbacks:\n  - cold: {quiet: 3d}\n", 7, 5, "SP302", "recover:"),
+    ("from nowhere", STAGED + "setbacks:\n  - cold: {quiet: 3d, from: [three], until: never}\n", 7, 30, "SP203", ""),
+    ("goal nowhere", STAGED + "goal: {reach: tow}\n", 6, 15, "SP203", "did you mean two?"),
+    ("goal as a word", STAGED + "goal: two\n", 6, 7, "SP103", "reach"),
+    ("never_after nothing", STAGED + "reenter: {after: 3d, never_after: [out]}\n", 6, 36, "SP204", "no exit"),
+    ("reenter maybe", STAGED + "reenter: maybe\n", 6, 10, "SP109", "never, always"),
+    ("bots on", STAGED + "bots: on\n", 6, 7, "SP109", "off"),
+    ("enter last", STAGED + "enter: last\n", 6, 8, "SP109", "any, first"),
+    ("not yet", STAGED + "on_change: finish\n", 6, 12, "SP501", "not available yet"),
+    ("sends as text", STAGED + "sends: weekly\n", 6, 8, "SP103", "list"),
+    ("test line", STAGED + "tests:\n  - name: t\n    events: [0d jump high]\n    expect: []\n", 8, 14, "SP401", "jump"),
+    ("test offset", STAGED + "tests:\n  - name: t\n    events: [soon a.b]\n    expect: []\n", 8, 14, "SP401", "offset"),
+    ("expectation", STAGED + "tests:\n  - name: t\n    events: []\n    expect: [0d one]\n", 9, 14, "SP402", "->"),
+    ("test without name", STAGED + "tests:\n  - {events: [], expect: []}\n", 7, 5, "SP102", "name"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "code", "words"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
+)
+def test_each_fault_has_its_place_its_code_and_a_way_to_mend_it(
+    text: str, line: int, column: int, code: str, words: str
+) -> None:
+    parsed = parse_journey(text, "j.yaml")
+    (problem,) = parsed.problems
+    assert (problem.position.line, problem.position.column, problem.code.id) == (line, column, code)
+    assert words in problem.message
+    assert parsed.journey is None
+
+
+def test_one_run_shows_all_faults_in_the_order_of_the_file() -> None:
+    text = HEAD + "  - one: {clicked: pricng}\n  - Two: {quiet: soon}\ngoal: {reach: three}\n"
+    assert [p.code.id for p in parse_journey(text, "j").problems] == ["SP201", "SP105", "SP107", "SP203"]
+
+
+def codes(text: str) -> list[tuple[str, bool]]:
+    parsed = parse_journey(text, "j.yaml")
+    return [(problem.code.id, parsed.journey is not None) for problem in parsed.problems]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (HEAD + "  - one: {clicked: pricing}\n  - two: {clicked: any}\n", "SP601"),
+        (STAGED + "setbacks:\n  - a: {quiet: 3d}\n  - b: {no_click: {sends: 2, grace: 4d}}\nrecover: e.f\n", "SP602"),
+        (STAGED + "exits:\n  - out: {any: [c.d, e.f]}\n", "SP603"),
+        (HEAD + "  - one: {opened: any}\n", "SP604"),
+    ],
+)
+def test_warnings_are_told_and_stop_nothing(text: str, code: str) -> None:
+    assert codes(text) == [(code, True)]
+
+
+def test_clicks_on_any_link_do_not_hide_a_stage_reached_by_a_disengagement_link() -> None:
+    text = "journey: j\nlinks: {leave: {url: x.com, means: disengagement}}\nstages:\n"
+    assert codes(text + "  - one: {clicked: leave}\n  - two: {clicked: any}\n") == []
+
+
+def test_every_code_of_the_catalogue_says_a_rule_and_an_example() -> None:
+    assert all(code.rule and code.example and code.title for code in CATALOGUE.values())
+    assert {fault[4] for fault in FAULTS} <= set(CATALOGUE)
+
+
+def test_alias_bombs_and_deep_nesting_are_refused_quickly() -> None:
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [{','.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(12)
+    )
+    deep = "journey: " + "[" * 5_000
+    for text in (bomb, deep, "x" * (1 << 20) + "x"):
+        (problem,) = parse_journey(text, "j").problems
+        assert problem.code.id in ("SP001", "SP002")
+
+
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"# \n\t0123.,_"), max_size=120))
+def test_no_text_raises(text: str) -> None:
+    assert isinstance(parse_journey(text, "j"), Parsed)
+
+
+_VALUES = st.recursive(
+    st.sampled_from(["any", "all", "a.b", "3d", "never", "pricing", "x"]) | st.integers() | st.booleans() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["event", "clicked", "any", "not", "missed", "first", "then", "within", "quiet", "where", "one"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            "journey stages links setbacks recover exits goal reenter consent bots tests sends labels".split()
+        ),
+        _VALUES,
+        max_size=5,
+    )
+)
+def test_no_tree_raises(tree: dict[str, object]) -> None:
+    import json
+
+    assert isinstance(parse_journey(json.dumps(tree), "j"), Parsed)
