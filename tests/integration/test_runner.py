@@ -261,15 +261,16 @@ def test_redis_flushed_rolled_back_and_killed_under_a_running_worker(
     kafka: KafkaServer, breakable_redis: LocalRedis, topic_prefix: str, make_topics: MakeTopics
 ) -> None:
     stream = Stream(kafka.bootstrap, breakable_redis.url, make_topics(topic_prefix, PARTITIONS))
+    # More contacts than the caches hold, so that a wrong read would be computed from.
     with running(stream.runner(idle_after_s=0.5)):
-        stream.send(300)
+        stream.send(300, contacts=300)
         stream.await_moves(300)
         dump = breakable_redis.dump()
         breakable_redis.flush()
-        stream.send(300)
+        stream.send(300, contacts=300)
         stream.await_moves(600)
         breakable_redis.kill()
-        stream.send(300)
+        stream.send(300, contacts=300)
         time.sleep(0.5)
         breakable_redis.start(dump)
         stream.await_moves(900)
