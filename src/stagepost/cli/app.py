@@ -18,6 +18,7 @@ from stagepost.cli.output import DONE, FAILED, USAGE, Failure, note
 
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        "demo": ("demo",),
         "journeys": ("validate", "explain-code", "test", "simulate"),
         "run": ("run",),
         "topics": ("topics",),

@@ -75,9 +75,11 @@ class Child:
 class ProcessGroup:
     """Children and a temporary folder that end with this process. Use as a context manager, or call ``close``."""
 
-    def __init__(self, grace_s: float = GRACE_S) -> None:
+    def __init__(self, grace_s: float = GRACE_S, environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: what children inherit; None: our own."""
         self.folder = Path(tempfile.mkdtemp(prefix="stagepost-"))
         self._grace_s = grace_s
+        self._environment = dict(os.environ if environment is None else environment)
         self._children: list[Child] = []
         guard = Path(__file__).with_name("guard.py")
         self._guard = subprocess.Popen(
@@ -97,9 +99,15 @@ class ProcessGroup:
         self._group = int(line)
 
     def start(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None, log: Path | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        cwd: Path | None = None,
     ) -> Child:
-        """Start a process in the group. ``env`` is added to our own; ``log`` takes both outputs, None shares ours."""
+        """Start a process in the group. ``env`` is added to what all inherit; ``log`` takes both outputs, None shares
+        ours; ``cwd`` None is our own folder."""
         output = None if log is None else log.open("ab")
         try:
             process = subprocess.Popen(
@@ -107,7 +115,8 @@ class ProcessGroup:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **(env or {})},
+                env={**self._environment, **(env or {})},
+                cwd=cwd,
                 process_group=self._group,
             )
         finally:
@@ -146,6 +155,7 @@ class Command:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
+    cwd: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         command = self._commands[name]
-        self._running[name] = self._group.start(name, command.argv, command.env, command.log)
+        self._running[name] = self._group.start(name, command.argv, command.env, command.log, command.cwd)
         self._started[name] = time.monotonic()
 
     def _ended(self, name: str, code: int, now: float) -> Exit:

@@ -1,0 +1,171 @@
+"""What the demo shows while it runs: a live picture on a terminal, plain lines everywhere else.
+
+May not contain: reading topics or starting processes; it is handed a Glimpse and draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stagepost.demo.results import Incident
+from stagepost.events import DAY, HOUR, Transition, rfc3339
+from stagepost.journey.simulate import FunnelRow
+
+_PLAIN_EVERY_S = 2.0
+"""Between two lines about the state of things where there is no terminal."""
+
+_BAR = 24
+"""Characters of the longest bar of a funnel."""
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """The state of things at one moment. Rates are per second of wall time over the last seconds."""
+
+    phase: str
+    elapsed_s: float
+    clock: int
+    """Event time up to which everything is published, micros."""
+    played: int
+    """Of the history, micros of event time since its start."""
+    posts: int
+    events: int
+    events_per_s: float
+    moves: int
+    moves_per_s: float
+    behind: int
+    """Micros of event time between what is published and what is worked off."""
+    dead_letters: int
+    funnels: Mapping[str, Sequence[FunnelRow]]
+    newest: Sequence[Transition]
+    alerts: Sequence[Incident]
+
+
+class Screen(Protocol):
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        ...
+
+    def show(self, glimpse: Glimpse) -> None:
+        """The state of things; called several times a second."""
+        ...
+
+    def close(self) -> None:
+        """The last picture stays."""
+        ...
+
+
+def screen_on(stream: TextIO, colour: bool) -> Screen:
+    """A live picture when ``stream`` is a terminal, else plain lines. ``colour``: False under NO_COLOR."""
+    if stream.isatty():
+        return LiveScreen(Console(file=stream, no_color=not colour, highlight=False))
+    return PlainScreen(stream)
+
+
+class PlainScreen:
+    """One line every two seconds; the first move, and every alert, at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown_s = 0.0
+        self._moves = 0
+        self._alerts: dict[tuple[str, str], str] = {}
+
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def show(self, glimpse: Glimpse) -> None:
+        if glimpse.moves and not self._moves and glimpse.newest:
+            self.say(f"{glimpse.elapsed_s:5.1f} s  first move: {told(glimpse.newest[-1])}")
+            self._moves = glimpse.moves
+        for alert in glimpse.alerts:
+            if self._alerts.get((alert.metric, alert.scope_id)) != alert.status:
+                self._alerts[alert.metric, alert.scope_id] = alert.status
+                self.say(f"{glimpse.elapsed_s:5.1f} s  alert {alert.status}: {alert.summary}")
+        if glimpse.elapsed_s - self._shown_s < _PLAIN_EVERY_S:
+            return
+        self._shown_s = glimpse.elapsed_s
+        self.say(status_line(glimpse))
+        if glimpse.newest and glimpse.moves != self._moves:
+            self._moves = glimpse.moves
+            self.say(f"         {told(glimpse.newest[-1])}")
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+class LiveScreen:
+    """Redraws one picture in place; said lines scroll above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._live.start()
+
+    def say(self, line: str) -> None:
+        self._console.print(Text(line))
+
+    def show(self, glimpse: Glimpse) -> None:
+        self._live.update(_picture(glimpse), refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+def status_line(glimpse: Glimpse) -> str:
+    """Time, rates and distance in one line."""
+    return (
+        f"{glimpse.elapsed_s:5.1f} s  {glimpse.phase}  day {glimpse.played / DAY:4.1f} "
+        f"({rfc3339(glimpse.clock)[:16]}Z)  "
+        f"{glimpse.events:,} events, {glimpse.events_per_s:,.0f}/s  {glimpse.moves:,} moves, "
+        f"{glimpse.moves_per_s:,.0f}/s  {glimpse.behind / HOUR:.1f} h behind  {glimpse.dead_letters} dead letters"
+    )
+
+
+def told(move: Transition) -> str:
+    """A move and its cause in one line.
+
+    The contact id is the demo's own invention; real ones are shown by ``stagepost explain`` only.
+    """
+    place = f"{move.from_ or '-'} -> {move.to}"
+    return f"{move.at[:19]}Z  {move.contact:<8} {move.kind:<8} {place:<28} {_cause(move)}"
+
+
+def _cause(move: Transition) -> str:
+    if move.timer is not None:
+        return f"timer {move.timer.name}"
+    if move.cause is None:
+        return ""
+    of = f" of {move.cause.campaign}" if move.cause.campaign else ""
+    return f"{move.cause.type}{of}{' ' + move.cause.url if move.cause.url else ''}"
+
+
+def _picture(glimpse: Glimpse) -> Group:
+    parts = [Text(status_line(glimpse), style="bold", overflow="ellipsis", no_wrap=True)]
+    rows = [_funnel(journey, rows) for journey, rows in glimpse.funnels.items()]
+    moves = Text("\n".join(told(move) for move in reversed(glimpse.newest)), overflow="ellipsis", no_wrap=True)
+    firing = [a for a in glimpse.alerts if a.status == "firing"]
+    alerts = [Text(f"firing: {a.summary}", style="bold red") for a in firing]
+    resolved = [Text(f"{a.status}: {a.summary}", style="green") for a in glimpse.alerts if a.status != "firing"]
+    return Group(*parts, *rows, Text("newest moves", style="bold"), moves, *(alerts or [Text("no alert")]), *resolved)
+
+
+def _funnel(journey: str, rows: Sequence[FunnelRow]) -> Table:
+    table = Table(title=journey, title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("now", justify="right")
+    table.add_column("reached", justify="right")
+    table.add_column("")
+    most = max((row.reached for row in rows), default=0) or 1
+    for row in rows:
+        indent, style = ("", "cyan") if row.kind == "stage" else ("  ", "yellow")
+        bar = Text("#" * round(_BAR * row.reached / most), style=style)
+        table.add_row(indent + row.place, f"{row.now:,}", f"{row.reached:,}", bar)
+    return table

@@ -1,0 +1,75 @@
+"""Reading whole topics as an ordinary client does: committed records, from the first one, following the end.
+
+Without a group, so nothing is committed and nobody is disturbed. What the demo looks at its results with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stagepost.edges.errors import MissingTopics, of_kafka
+from stagepost.edges.topics import TopicNames
+from stagepost.engine.plan import Record, Topic
+
+_LOGGER = logging.getLogger("librdkafka")
+
+_ASK_S = 10.0
+"""For the list of partitions."""
+
+_TAIL: Mapping[str, Any] = {
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    # The library asks for a name; without subscription and commit no group comes into being.
+    "group.id": "stagepost.tail",
+    "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 100,
+}
+
+
+class Tail:
+    """Records of ``topics`` in the order of each partition. For one thread."""
+
+    def __init__(self, settings: Mapping[str, Any], names: TopicNames, topics: Iterable[Topic]) -> None:
+        """``settings``: of librdkafka, bootstrap servers included. Raises MissingTopics, or KafkaException."""
+        self._names = names
+        self._consumer = Consumer({**settings, **_TAIL}, logger=_LOGGER)
+        known = self._consumer.list_topics(timeout=_ASK_S).topics
+        full = [names.full(topic) for topic in topics]
+        missing = [name for name in full if name not in known or known[name].error is not None]
+        if missing:
+            self._consumer.close()
+            raise MissingTopics(missing)
+        self._consumer.assign(
+            [TopicPartition(name, p, OFFSET_BEGINNING) for name in full for p in known[name].partitions]
+        )
+
+    def read(self, limit: int, timeout_s: float) -> Sequence[Record]:
+        """Up to ``limit`` records; fewer, or none, when ``timeout_s`` is over. Errors that pass are passed over."""
+        records = []
+        for message in self._consumer.consume(limit, timeout_s):
+            error = message.error()
+            if error is None:
+                records.append(self._record(message))
+            elif error.code() != KafkaError._PARTITION_EOF and of_kafka(error, "reading topics") is None:
+                raise KafkaException(error)
+        return records
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _record(self, message: Message) -> Record:
+        _, ms = message.timestamp()
+        headers = message.headers()
+        return Record(
+            topic=self._names.logical(message.topic() or ""),
+            partition=message.partition(),  # type: ignore[arg-type]
+            offset=message.offset(),  # type: ignore[arg-type]
+            timestamp=ms * 1000,
+            key=message.key(),
+            value=message.value(),
+            headers=tuple(headers) if headers else (),  # type: ignore[arg-type]
+        )
