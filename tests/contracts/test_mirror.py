@@ -9,7 +9,7 @@ from msgspec import structs
 
 from stagepost.edges.errors import MirrorUnavailable
 from stagepost.edges.keys import MirrorKeys
-from stagepost.edges.local_redis import start_local_redis
+from stagepost.edges.local_redis import LocalRedis, start_local_redis
 from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.mirror import CHUNK, RedisMirror, apply_in_chunks, connect
 from stagepost.edges.ports import Checkpoint, Mirror, Outcome, StateChange
@@ -29,12 +29,6 @@ def at(seq: int, nonce: str = "n", *, partial: bool = False) -> Checkpoint:
         control=b"{}",
         partial=partial,
     )
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    with ProcessGroup() as group:
-        yield start_local_redis(group).url
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -174,8 +168,8 @@ def test_many_timers_come_in_pages(mirror: Mirror) -> None:
     assert mirror.due(0) == {key: due for key, _, due in changes}
 
 
-def test_a_full_redis_refuses_a_batch_as_a_whole_and_takes_it_later(redis_url: str) -> None:
-    client = connect(redis_url)
+def test_a_full_redis_refuses_a_batch_as_a_whole_and_takes_it_later(breakable_redis: LocalRedis) -> None:
+    client = connect(breakable_redis.url)
     client.flushall()
     mirror = RedisMirror(client, MirrorKeys.of("", "journey"))
     mirror.wipe(0, at(0))

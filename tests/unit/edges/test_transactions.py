@@ -1,0 +1,249 @@
+"""Steps N5 to N7, A, F and U against the broker in memory, with requests and answers that get lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
+
+from stagepost.edges import transactions as module
+from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Retry, Stop
+from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog
+from stagepost.edges.ports import Membership, NoCounters
+from stagepost.edges.transactions import Kind, Transactions
+from stagepost.edges.watchdog import Watchdog
+from stagepost.engine.plan import CONTROL_KEY, Emit, PartitionPlan, Topic, decode_control
+
+TOPICS = {Topic.EVENTS: 2, Topic.STATE: 2, Topic.TRANSITIONS: 1}
+
+
+class Counts(NoCounters):
+    """Sums up what was counted."""
+
+    def __init__(self) -> None:
+        self.total: Counter[tuple[str, ...]] = Counter()
+
+    def add(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        self.total.update(counts)
+
+
+class World:
+    """A broker, one member of the group and its transactions."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.broker = MemoryBroker(TOPICS)
+        self.counts = Counts()
+        self.watchdog = watchdog
+        self.log = MemoryLog(self.broker, "group", "id", Topic.EVENTS)
+        self.intake: MemoryIntake = self.log.intake(Topic.EVENTS)
+        self.intake.poll(0, 0)
+        self.transactions = self.new_transactions()
+
+    def new_transactions(self) -> Transactions:
+        made = Transactions(
+            self.log.producer,
+            self.intake.committed,
+            Kind(Topic.STATE, codec=1, writer="one"),
+            self.counts,
+            self.watchdog,
+            budget_s=0.3,
+            failpoint=lambda name: None,
+            stopping=lambda: False,
+        )
+        made.open()
+        return made
+
+    def carry_out(self, seq: int, member: Membership | None = None) -> None:
+        self.transactions.carry_out(plans(seq), member or self.intake.membership())
+
+    def fail(self, *faults: tuple[str, EdgeError]) -> None:
+        """Each fault happens once, in this order."""
+        left = list(faults)
+
+        def fault(step: str) -> None:
+            if left and left[0][0] == step:
+                raise left.pop(0)[1]
+
+        self.broker.fault = fault
+
+    def values(self, topic: Topic, partition: int = 0) -> list[bytes | None]:
+        return [r.value for r in self.broker.committed_records(topic, partition) if r.key != CONTROL_KEY]
+
+    def seqs(self, partition: int) -> list[int]:
+        records = self.broker.committed_records(Topic.STATE, partition)
+        return [decode_control(r.value or b"").seq for r in records if r.key == CONTROL_KEY]
+
+    def producers_replaced(self) -> dict[str, int]:
+        return {name[1]: n for name, n in self.counts.total.items() if name[0] == "producers_replaced_total"}
+
+
+def plans(seq: int) -> Sequence[PartitionPlan]:
+    return [
+        PartitionPlan(
+            partition=partition,
+            seq=seq,
+            next_offset=10 * seq,
+            clock=seq,
+            emits=(Emit(Topic.TRANSITIONS, b"k", b"%d/%d" % (partition, seq)),),
+            states={"a": b"a%d" % seq, "b": None},
+        )
+        for partition in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def watchdog() -> Iterator[Watchdog]:
+    def expired(what: str) -> None:
+        raise AssertionError(what)
+
+    watchdog = Watchdog(expired)
+    yield watchdog
+    watchdog.close()
+
+
+@pytest.fixture
+def world(watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.01)
+    return World(watchdog)
+
+
+def test_outputs_states_control_record_and_offset_are_committed_together(world: World) -> None:
+    written = world.transactions.carry_out(plans(1), world.intake.membership())
+    assert world.values(Topic.TRANSITIONS) == [b"0/1", b"1/1"]
+    for partition in (0, 1):
+        records = world.broker.committed_records(Topic.STATE, partition)
+        assert [(r.key, r.value) for r in records[:-1]] == [(b"a", b"a1"), (b"b", None)]
+        assert (records[-1].key, records[-1].value) == (CONTROL_KEY, written[partition].control)
+        placed = written[partition].placed
+        assert placed is not None
+        assert placed.offset == records[-1].offset
+        control = decode_control(records[-1].value or b"")
+        assert (control.seq, control.in_off, control.n_out, control.n_states, control.writer) == (1, 10, 1, 2, "one")
+        committed = world.intake.committed(partition, 1)
+        assert committed is not None
+        assert (committed.offset, committed.seq) == (10, 1)
+
+
+@pytest.mark.parametrize("step", ["flush", "send_offsets", "commit", "commit!"])
+def test_what_can_be_repeated_is_repeated_and_the_producer_replaced_before_the_next_batch(
+    world: World, step: str
+) -> None:
+    world.carry_out(1)
+    if step == "commit!":
+        world.fail((step, NewProducer("no answer")))
+    else:
+        world.fail((step, Retry("later")))
+    world.carry_out(2)
+    world.carry_out(3)
+    assert world.seqs(0) == world.seqs(1) == [1, 2, 3]
+    assert world.producers_replaced() == ({"unknown": 1} if step == "commit!" else {"retriable": 1})
+
+
+def test_a_slow_commit_replaces_the_producer_before_the_next_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.carry_out(1)
+    assert world.producers_replaced() == {}
+    monkeypatch.setattr(module, "SLOW_COMMIT_S", 0.0)
+    world.carry_out(2)
+    monkeypatch.undo()
+    world.carry_out(3)
+    assert world.producers_replaced() == {"slow_commit": 1}
+    assert world.seqs(0) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("step", ["flush", "flush!", "send_offsets", "send_offsets!", "commit", "commit!"])
+def test_a_lost_request_or_answer_commits_the_batch_exactly_once(world: World, step: str) -> None:
+    world.carry_out(1)
+    world.fail((step, NewProducer("lost")))
+    world.carry_out(2)
+    world.carry_out(3)
+    assert world.seqs(0) == world.seqs(1) == [1, 2, 3]
+    assert world.values(Topic.TRANSITIONS) == [b"0/1", b"1/1", b"0/2", b"1/2", b"0/3", b"1/3"]
+    assert world.counts.total["transactions_total", "unknown"] == 1
+    assert world.counts.total["transactions_total", "committed"] == 3
+
+
+@pytest.mark.parametrize("step", ["flush", "commit!"])
+def test_a_lost_first_batch_is_committed_exactly_once(world: World, step: str) -> None:
+    world.fail((step, NewProducer("lost")))
+    world.carry_out(1)
+    assert world.seqs(0) == [1]
+
+
+def test_an_aborted_batch_is_run_again_and_leaves_nothing_behind(world: World) -> None:
+    world.fail(("send_offsets", Abort("try again")), ("flush", Abort("and again")))
+    world.carry_out(1)
+    assert world.seqs(0) == [1]
+    assert world.values(Topic.TRANSITIONS) == [b"0/1", b"1/1"]
+    assert world.counts.total["transactions_total", "aborted"] == 2
+
+
+def test_a_batch_that_is_refused_each_time_ends_the_process_with_its_place(world: World) -> None:
+    world.fail(*[("flush", Abort("too large"))] * module.ATTEMPTS)
+    with pytest.raises(Stop, match=r"input \[0\] below offset 10, \[1\] below offset 10: too large"):
+        world.carry_out(1)
+    assert world.intake.committed(0, 1) is None
+    assert world.values(Topic.TRANSITIONS) == []
+
+
+def test_an_abort_that_fails_is_done_by_the_start_of_the_next_producer(world: World) -> None:
+    world.fail(("flush", Abort("first")), ("abort", NewProducer("second")))
+    world.carry_out(1)
+    assert world.seqs(0) == [1]
+    assert world.producers_replaced() == {"fatal": 1}
+
+
+def test_a_batch_of_an_older_generation_is_dropped(world: World) -> None:
+    world.carry_out(1)
+    member = world.intake.membership()
+    other = world.log.intake(Topic.EVENTS)
+    with pytest.raises(Drop):
+        world.carry_out(2, member)
+    assert world.seqs(0) == [1]
+    other.close()
+
+
+def test_a_fenced_producer_is_replaced_and_the_batch_committed(world: World) -> None:
+    world.carry_out(1)
+    world.log.producer().init(1)
+    world.carry_out(2)
+    assert world.seqs(0) == [1, 2]
+    assert world.producers_replaced() == {"fenced": 1}
+    assert world.counts.total["fenced_total",] == 1
+
+
+def test_an_unknown_outcome_after_which_another_owner_went_on_is_dropped(world: World) -> None:
+    world.carry_out(1)
+    others = World.__new__(World)
+    others.__dict__.update(world.__dict__)
+    others.log = MemoryLog(world.broker, "group", "other", Topic.EVENTS)
+
+    def go_on(step: str) -> None:
+        if step == "flush":
+            world.broker.fault = lambda step: None
+            theirs = others.new_transactions()
+            theirs.carry_out(plans(2), world.intake.membership())
+            theirs.carry_out(plans(3), world.intake.membership())
+            raise NewProducer("lost, and late")
+
+    world.broker.fault = go_on
+    with pytest.raises(Drop, match="another owner"):
+        world.carry_out(2)
+    assert world.seqs(0) == [1, 2, 3]
+
+
+def test_a_producer_that_cannot_be_started_ends_the_process(world: World) -> None:
+    fail: Callable[[str], None] = _always("init")
+    world.broker.fault = fail
+    with pytest.raises(Stop, match="no transactional producer could be started: away"):
+        world.new_transactions()
+
+
+def _always(name: str) -> Callable[[str], None]:
+    def fault(step: str) -> None:
+        if step == name:
+            raise Retry("away")
+
+    return fault
