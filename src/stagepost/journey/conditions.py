@@ -16,6 +16,8 @@ from bisect import insort
 from collections.abc import Callable
 from typing import ClassVar
 
+from msgspec import Struct
+
 from stagepost.journey.state import ACTIVE, Fact, Run, Withdrawal
 
 Register = dict[str, Withdrawal]
@@ -34,18 +36,15 @@ SLACK = 16
 EVERYWHERE = 1 << 30
 
 
-class Hit:
+class Hit(Struct, gc=False):
     """One event as leaves count it. ``group``: its campaign, else its message, as a number; 0 for neither."""
 
-    __slots__ = ("at", "group", "horizon", "since")
-
-    def __init__(self, at: int, group: int, horizon: int, since: int) -> None:
-        self.at = at
-        self.group = group
-        self.horizon = horizon
-        """No event older than this acts any more: what only it could ask for need not be kept."""
-        self.since = since
-        """Consent of the journey: since when, 0 for ever, -1 none."""
+    at: int
+    group: int
+    horizon: int
+    """No event older than this acts any more: what only it could ask for need not be kept."""
+    since: int
+    """Consent of the journey: since when, 0 for ever, -1 none."""
 
 
 class Leaf:

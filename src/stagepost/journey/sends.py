@@ -72,29 +72,37 @@ def record(
     """Record an ``email.*`` event on its send, and count it. Clicks by people are counted apart."""
     kind = event.type[6:]
     if kind == "clicked":
-        _engaged(state, event, campaign, message, at, CLICKED, "clicked", counts)
+        if event.variant is UNSET:
+            counts.append(Count("clicked", at, campaign, message))
+        if _set(state, campaign, message, at, CLICKED | MACHINE if event.machine else CLICKED) & CLICKED:
+            counts.append(Count("clicked.unique", at, campaign, message))
     elif kind == "opened":
-        _engaged(state, event, campaign, message, at, OPENED, "opened", counts)
-        if is_human(event):
-            if event.variant is UNSET:
+        human = is_human(event)
+        if event.variant is UNSET:
+            counts.append(Count("opened", at, campaign, message))
+            if human:
                 counts.append(Count("opened.human", at, campaign, message))
-            if _flip(state, campaign, message, at, OPENED_HUMAN):
-                counts.append(Count("opened.unique.human", at, campaign, message))
+        flags = OPENED | OPENED_HUMAN if human else OPENED | MACHINE if event.machine else OPENED
+        fresh = _set(state, campaign, message, at, flags)
+        if fresh & OPENED:
+            counts.append(Count("opened.unique", at, campaign, message))
+        if fresh & OPENED_HUMAN:
+            counts.append(Count("opened.unique.human", at, campaign, message))
     elif kind == "delivered":
         counts.append(Count("delivered", at, campaign, message))
         _delivered(state, campaign, message, at)
     elif kind == "sent":
         counts.append(Count("sent", at, campaign, message))
-        _flip(state, campaign, message, at, SENT)
+        _set(state, campaign, message, at, SENT)
     elif kind == "bounced":
         of_class = event.bounce_class if event.bounce_class in BOUNCE_CLASSES else "undetermined"
         counts.append(Count(f"bounced.{of_class}", at, campaign, message))
         if of_class == "hard":
             counts.append(_by_send(state, "bounced", campaign, message, at))
-        _flip(state, campaign, message, at, BOUNCED)
+        _set(state, campaign, message, at, BOUNCED)
     elif kind == "complained":
         by_send = _by_send(state, "complained", campaign, message, at)
-        if _flip(state, campaign, message, at, COMPLAINED) or (campaign is None and message is None):
+        if _set(state, campaign, message, at, COMPLAINED) or (campaign is None and message is None):
             counts += (Count("complained", at, campaign, message), by_send)
     elif kind in ("deferred", "dropped"):
         counts.append(Count(kind, at, campaign, message))
@@ -104,7 +112,7 @@ def record_withdrawal(
     state: ContactState, event: Event, campaign: str | None, message: str | None, at: int, counts: list[Count]
 ) -> None:
     """Count a contact that is newly withdrawn. An administrator's is no part of a spike (providers.md 5.2)."""
-    _flip(state, campaign, message, at, UNSUBSCRIBED)
+    _set(state, campaign, message, at, UNSUBSCRIBED)
     counts.append(Count("unsubscribed", at, campaign, message))
     if event.method != "api":
         counts.append(Count("unsubscribed.spike", at, campaign, message))
@@ -116,34 +124,18 @@ def record_human_click(
     """Count a click that a person made; ``counted`` False: a variant, which adds to no raw count."""
     if counted:
         counts.append(Count("clicked.human", at, campaign, message))
-    if _flip(state, campaign, message, at, CLICKED_HUMAN):
+    if _set(state, campaign, message, at, CLICKED_HUMAN):
         counts.append(Count("clicked.unique.human", at, campaign, message))
 
 
 def mark(state: ContactState, campaign: str | None, message: str | None, at: int, flags: int) -> None:
     """Set flags of a send without counting."""
-    _flip(state, campaign, message, at, flags)
+    _set(state, campaign, message, at, flags)
 
 
 def is_human(event: Event) -> bool:
     """Not marked as a machine's, and certainly this recipient's (journeys.md 2, Uncertain and double reports)."""
     return event.machine is not True and (event.recipient_certainty is UNSET or event.recipient_certainty == "exact")
-
-
-def _engaged(
-    state: ContactState,
-    event: Event,
-    campaign: str | None,
-    message: str | None,
-    at: int,
-    flag: int,
-    metric: str,
-    counts: list[Count],
-) -> None:
-    if event.variant is UNSET:
-        counts.append(Count(metric, at, campaign, message))
-    if _flip(state, campaign, message, at, flag | MACHINE if event.machine else flag, asked=flag):
-        counts.append(Count(f"{metric}.unique", at, campaign, message))
 
 
 def _delivered(state: ContactState, campaign: str | None, message: str | None, at: int) -> None:
@@ -161,20 +153,19 @@ def _delivered(state: ContactState, campaign: str | None, message: str | None, a
         state.last_send = SendAt(at, campaign, message)
 
 
-def _flip(
-    state: ContactState, campaign: str | None, message: str | None, at: int, flags: int, asked: int | None = None
-) -> bool:
-    """Set flags of a send, perhaps one never heard of; True when those ``asked`` for (default all) were not set."""
+def _set(state: ContactState, campaign: str | None, message: str | None, at: int, flags: int) -> int:
+    """Set flags of a send, perhaps one never heard of; returns those that were not set before."""
     key = send_key(campaign, message)
     if not key:
-        return False
+        return 0
     known = state.sends.get(key)
     if known is None:
         _put(state, key, Sent(campaign, at, flags))
-        return True
-    if known.flags | flags != known.flags:
+        return flags
+    fresh = flags & ~known.flags
+    if fresh:
         _put(state, key, Sent(known.campaign, known.at, known.flags | flags))
-    return not known.flags & (flags if asked is None else asked)
+    return fresh
 
 
 def _put(state: ContactState, key: int, send: Sent) -> None:
