@@ -158,13 +158,14 @@ class Transactions:
 
     def _send(self, producer: TransactionalProducer, plan: PartitionPlan, places: dict[int, Placed]) -> bytes:
         """Outputs, states, and last of all the control record: whoever has read it has read everything before it."""
+        send, partition = producer.send, plan.partition
         for emit in plan.emits:
-            producer.send(emit)
+            send(emit)
         state = self._kind.state
         if state is None:
             return b""
         for key, value in plan.states.items():
-            producer.send(Emit(state, key.encode(), value, partition=plan.partition))
+            send(Emit(state, key.encode(), value, (), partition))
         control = encode_control(
             Control(
                 seq=plan.seq,
