@@ -10,10 +10,15 @@ from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
 from stagepost.edges.topics import TopicNames
+from stagepost.engine.journey_worker import JourneyProcessor
+from stagepost.engine.normalise_worker import NormaliseProcessor
 from stagepost.engine.plan import Stateful, Stateless, Topic
+from stagepost.engine.rollup_worker import RollupProcessor
 from stagepost.events import parse_rfc3339
+from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
+from stagepost.normalise import AccountConfig
 from stagepost.settings import Settings, SettingsError
 
 OUTPUTS = {
@@ -39,18 +44,8 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
 
         return NotifyRole(settings, options.instance, metrics)
     kafka = kafka_settings(settings)
-    names = TopicNames(settings.prefix)
-    processor: Stateless | Stateful
-    if role == "normalise":
-        processor = _normalise(settings, names.group(role))
-    elif role == "journey":
-        journeys = read_journeys(settings)
-        counts = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS).partitions([Topic.TALLIES])
-        processor = _journey(settings, journeys, counts[Topic.TALLIES], names.group(role))
-    else:
-        from stagepost.engine.rollup_worker import RollupProcessor
-
-        processor = RollupProcessor(prefix=settings.prefix, group=names.group(role))
+    log = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS)
+    processor = _processor(role, settings, TopicNames(settings.prefix).group(role), log)
     start = options.start if options.start in ("earliest", "latest") else parse_rfc3339(options.start)
     config = RunnerConfig(
         role=role,
@@ -93,11 +88,9 @@ def read_journeys(settings: Settings) -> list[Journey]:
     return journeys
 
 
-def _normalise(settings: Settings, group: str) -> Stateless:
-    from stagepost.engine.normalise_worker import NormaliseProcessor
-    from stagepost.normalise import AccountConfig
-
-    accounts = {
+def account_configs(settings: Settings) -> dict[str, AccountConfig]:
+    """The settings of each account, as the normaliser takes them."""
+    return {
         name: AccountConfig(
             provider=account.provider,
             secrets=tuple(secret.get_secret_value() for secret in account.secrets),
@@ -110,16 +103,17 @@ def _normalise(settings: Settings, group: str) -> Stateless:
         )
         for name, account in settings.accounts.items()
     }
-    return NormaliseProcessor(accounts, settings.tenant_key(), settings.prefix, group)
 
 
-def _journey(settings: Settings, journeys: list[Journey], tally_partitions: int, group: str) -> Stateful:
-    from stagepost.engine.journey_worker import JourneyProcessor
-    from stagepost.journey.compile import compile_program
-
+def _processor(role: str, settings: Settings, group: str, log: KafkaLog) -> Stateless | Stateful:
+    if role == "normalise":
+        return NormaliseProcessor(account_configs(settings), settings.tenant_key(), settings.prefix, group)
+    if role == "rollup":
+        events = log.partitions([Topic.EVENTS])[Topic.EVENTS]
+        return RollupProcessor(event_partitions=events, prefix=settings.prefix, group=group)
     return JourneyProcessor(
-        program=compile_program(journeys),
-        tally_partitions=tally_partitions,
+        program=compile_program(read_journeys(settings)),
+        tally_partitions=log.partitions([Topic.TALLIES])[Topic.TALLIES],
         cache_contacts=settings.engine.cache_contacts,
         prefix=settings.prefix,
         group=group,

@@ -42,7 +42,6 @@ def malformed(mail: Mail, at: int, number: int) -> tuple[Malformed, ...]:
     deep = b"[" * 40 + b"]" * 40
     return (
         _raw("cut JSON", Reason.UNDECODABLE, "sendgrid", _json([delivered])[:-20]),
-        _raw("empty body", Reason.UNDECODABLE, "postmark", b""),
         _raw("unknown provider", Reason.UNKNOWN_PROVIDER, "carrierpigeon", _json([delivered])),
         _raw("no address and no contact", Reason.NO_CONTACT, "sendgrid", _json([*good, anonymous]), parts=2),
         _raw("time before 2000", Reason.IMPLAUSIBLE_TIME, "sendgrid", _json([ancient])),

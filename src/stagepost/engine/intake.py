@@ -25,6 +25,7 @@ from stagepost.events import (
     parse_rfc3339,
     rfc3339,
 )
+from stagepost.normalise.bodies import too_deep
 
 EVENT_LIMIT = 256 * 1024
 """Bytes of one event (design.md 3); what is larger is ``oversize``."""
@@ -55,7 +56,7 @@ def read_event(value: bytes | None, *, headers: Headers = (), broker_time: int |
         return Rejected(Reason.UNDECODABLE, "empty value")
     if len(value) > EVENT_LIMIT:
         return Rejected(Reason.OVERSIZE, f"{len(value)} bytes, more than {EVENT_LIMIT}")
-    if too_deep(value):
+    if too_deep(value, DEPTH_LIMIT):
         return Rejected(Reason.OVERSIZE, f"nested deeper than {DEPTH_LIMIT}")
     try:
         event = _decode(value, headers, broker_time)
@@ -64,31 +65,6 @@ def read_event(value: bytes | None, *, headers: Headers = (), broker_time: int |
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Rejected(Reason.UNDECODABLE, _where(error))
     return event if isinstance(event, Rejected) else _checked(event, broker_time)
-
-
-def too_deep(value: bytes, limit: int = DEPTH_LIMIT) -> bool:
-    """Whether brackets nest deeper than ``limit`` outside strings; cheap for a record with few brackets."""
-    if value.count(b"{") + value.count(b"[") <= limit:
-        return False
-    depth = 0
-    in_string = escaped = False
-    for byte in value:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x7B, 0x5B):
-            depth += 1
-            if depth > limit:
-                return True
-        elif byte in (0x7D, 0x5D):
-            depth -= 1
-    return False
 
 
 def _decode(value: bytes, headers: Headers, broker_time: int | None) -> Event | Rejected:

@@ -50,7 +50,7 @@ class NormaliseProcessor(Struct, frozen=True):
         if provider not in PROVIDERS:
             told = "no provider in the headers" if not provider else "not a provider that stagepost knows"
             refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")
-            return "unknown", Normalised(events=(), rejected=(refused,), parts=1, without_event=0)
+            return "unknown", Normalised(rejected=(refused,))
         account = headers.get("account") or "default"
         post = Post(
             provider=provider,

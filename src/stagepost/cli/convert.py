@@ -1,0 +1,133 @@
+"""``stagepost convert``: one webhook body to canonical events, exactly as the ``normalise`` role reads it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stagepost.cli.options import Config, Json, load_from
+from stagepost.cli.output import PARTLY, leave, note
+
+if TYPE_CHECKING:
+    from stagepost.normalise import AccountConfig
+    from stagepost.settings import Settings
+
+_ALIASES = {"amazon_ses": "ses"}
+
+
+def add_to(app: typer.Typer) -> None:
+    @app.command()
+    def convert(
+        provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Such as sendgrid or postmark.")],
+        file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="The body; default: standard input.")] = "-",
+        account: Annotated[str, typer.Option("--account", metavar="NAME", help="Account of the post.")] = "default",
+        header: Annotated[
+            list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A request header; repeatable.")
+        ] = None,
+        url: Annotated[str | None, typer.Option("--url", metavar="URL", help="The URL that was called.")] = None,
+        received_at: Annotated[
+            str | None, typer.Option("--received-at", metavar="RFC3339", help="When it was received; default: now.")
+        ] = None,
+        secret: Annotated[
+            list[str] | None,
+            typer.Option("--secret", metavar="VALUE|@FILE", help="A key that may have signed; repeatable, all tried."),
+        ] = None,
+        config: Config = None,
+        as_json: Json = False,
+    ) -> None:
+        """Print the canonical events of one webhook body, one JSON object a line; rejected parts on standard error.
+
+        Example: stagepost convert postmark click.json | stagepost simulate journeys/ --events -
+        """
+        from stagepost.events import encode_json
+        from stagepost.normalise import NO_TENANT_KEY, Post, normalise
+
+        settings = load_from(config).settings
+        name = _provider(provider)
+        post = Post(
+            provider=name,
+            account=account,
+            body=_body(file),
+            headers=_headers(header or []),
+            received_at=_received_at(received_at),
+            url=url,
+        )
+        key = settings.tenant_key() if settings.identity.tenant_key is not None else NO_TENANT_KEY
+        result = normalise(post, _account(settings, account, name, secret or []), key)
+        out = sys.stdout.buffer
+        for event in result.events:
+            out.write(encode_json(event) + b"\n")
+        out.flush()
+        for rejected in result.rejected:
+            told = {"rejected": rejected.reason, "detail": rejected.detail, "part": rejected.part}
+            note(encode_json(told).decode())
+        if result.rejected:
+            leave(PARTLY)
+
+
+def _provider(given: str) -> str:
+    from stagepost.normalise import PROVIDERS
+
+    name = _ALIASES.get(given.lower(), given.lower())
+    if name not in PROVIDERS:
+        known = ", ".join(sorted(PROVIDERS))
+        raise typer.BadParameter(f"{given!r} cannot be read; known are {known}", param_hint="PROVIDER")
+    return name
+
+
+def _body(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    headers = {}
+    for text in given:
+        name, found, value = text.partition("=")
+        if not found or not name.strip():
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+        headers[name.strip().lower()] = value
+    return headers
+
+
+def _received_at(text: str | None) -> int:
+    from stagepost.events import parse_rfc3339
+
+    if text is None:
+        return time.time_ns() // 1000
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time such as 2026-11-02T09:14:07Z", param_hint="--received-at"
+        ) from None
+
+
+def _account(settings: Settings, name: str, provider: str, secrets: list[str]) -> AccountConfig:
+    """The account's settings; secrets on the command line replace its own, and must fit."""
+    from msgspec import structs
+
+    from stagepost.normalise import AccountConfig
+    from stagepost.wiring import account_configs
+
+    account = account_configs(settings).get(name) or AccountConfig(provider=provider)
+    if not secrets:
+        return account
+    return structs.replace(account, secrets=tuple(map(_secret, secrets)), signature="require")
+
+
+def _secret(given: str) -> str:
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise typer.BadParameter(f"{given[1:]}: cannot be read", param_hint="--secret") from None

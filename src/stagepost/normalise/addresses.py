@@ -1,0 +1,59 @@
+"""E-mail addresses: as sent, normalised, and as the keyed hash that stands for a contact (providers.md 4.2, 5.6)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from email.utils import parseaddr
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+_LIMIT = 1_000
+"""Characters; an address has at most 320."""
+
+
+def normalised(value: Any) -> str | None:
+    """NFC, domain in lower case and punycode, local part untouched; of ``Name <a@b>`` the address. None: no address."""
+    if not isinstance(value, str) or len(value) > _LIMIT:
+        return None
+    address = value.strip()
+    if "<" in address:
+        address = parseaddr(address)[1]
+    local, at, domain = unicodedata.normalize("NFC", address).rpartition("@")
+    if not at or not local or not domain or any(c.isspace() or c == "\x00" for c in address):
+        return None
+    return f"{local}@{_ascii_domain(domain)}"
+
+
+def _ascii_domain(domain: str) -> str:
+    folded = domain.lower().rstrip(".")
+    if folded.isascii():
+        return folded
+    try:
+        return folded.encode("idna").decode()
+    except UnicodeError:
+        return folded
+
+
+def domain_of(value: Any) -> str | None:
+    """The domain of an address, normalised."""
+    address = normalised(value)
+    return address.rpartition("@")[2] if address is not None else None
+
+
+def hashed(address: str, tenant_key: bytes) -> str:
+    """``h:`` and 32 hex digits of HMAC-SHA-256 over the lower-cased address: without the key it cannot be guessed."""
+    digest = hmac.new(tenant_key, address.lower().encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return "h:" + digest.hexdigest()[:32]
+
+
+def truncated_ip(value: Any) -> str | None:
+    """``192.0.2.0/24`` or ``2001:db8:1::/48``: enough to see a network, not a person."""
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    try:
+        address = ip_address(value.strip())
+    except ValueError:
+        return None
+    return str(ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False))

@@ -1,0 +1,54 @@
+"""What goes into the normaliser and what comes out: one webhook post, one account's settings, events and rejections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from stagepost.events import Event, Rejected
+
+Signature = Literal["off", "check", "mark", "require"]
+"""``check``: where secrets are set, a post that none fits is rejected. ``mark``: it passes with ``verified: false``.
+``require``: as ``check``, and an account without secrets rejects everything. ``off``: nothing is checked."""
+
+
+class AccountConfig(Struct, frozen=True, kw_only=True):
+    """One account at a provider (providers.md 5.6). ``provider`` None: the header of each post says it."""
+
+    provider: str | None = None
+    secrets: tuple[str, ...] = ()
+    """Every key that may have signed: several during a rotation."""
+    signature: Signature = "check"
+    contact_keys: tuple[str, ...] = ("contact_id",)
+    campaign_keys: tuple[str, ...] = ("campaign_id",)
+    campaign_from: tuple[str, ...] = ()
+    """Names of places where a campaign is looked for after the metadata, in order; empty: the provider's own order."""
+    sending_domain: str | None = None
+    variants: Literal["ignore", "count"] = "ignore"
+
+
+class Post(Struct, frozen=True, kw_only=True):
+    """One webhook post as it was received. ``headers`` have lower-case names; ``received_at`` is micros."""
+
+    provider: str
+    account: str
+    body: bytes
+    headers: Mapping[str, str]
+    received_at: int
+    url: str | None = None
+
+
+class Normalised(Struct, frozen=True, kw_only=True):
+    """What a post became. One part is one (provider event, recipient), so that always
+    ``parts == len(events) + len(rejected) + without_event``; a body rejected whole is one part."""
+
+    events: tuple[Event, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    without_event: int = 0
+    """Pings, confirmations and empty posts: understood, and nothing to tell."""
+
+    @property
+    def parts(self) -> int:
+        return len(self.events) + len(self.rejected) + self.without_event

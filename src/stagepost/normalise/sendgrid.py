@@ -1,0 +1,178 @@
+"""SendGrid Event Webhook (providers.md 1.1; https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event).
+
+An array of flat objects; custom arguments lie among the known keys. An example of an id: a click of message ``m1`` on
+``https://example.com/`` at 1700000000 by ann@example.com in account ``default`` is the hash of ``["1", "sendgrid",
+"default", "click", "m1", "1700000000", "https://example.com/", "", "", "", "ann@example.com"]``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stagepost.events import Smtp
+from stagepost.normalise import signatures, times, values
+from stagepost.normalise.addresses import truncated_ip
+from stagepost.normalise.facts import Facts
+from stagepost.normalise.machines import Verdict, judge
+
+NAME = "sendgrid"
+check = signatures.sendgrid
+
+TYPES: Mapping[str, str] = {
+    "processed": "email.sent",
+    "deferred": "email.deferred",
+    "delivered": "email.delivered",
+    "bounce": "email.bounced",
+    "dropped": "email.dropped",
+    "open": "email.opened",
+    "click": "email.clicked",
+    "spamreport": "email.complained",
+    "unsubscribe": "email.unsubscribed",
+    "group_unsubscribe": "email.unsubscribed",
+    "group_resubscribe": "email.resubscribed",
+}
+"""Everything else is ``email.unknown``, with the category below where one is known."""
+
+_UNKNOWN = {"account_status_change": "account", "received": "inbound"}
+
+_BOUNCE_CLASS = {"": "hard", "bounce": "hard", "blocked": "block", "expired": "soft"}
+"""By ``type`` of a bounce."""
+
+_SENDER_FAULTS = ("reputation", "content", "frequency")
+"""Beginnings of ``bounce_classification`` that are about the sender, whatever ``type`` says; case varies."""
+
+_DROPPED = (
+    # beginning of ``reason``, folded: reason in the vocabulary
+    ("spam content", "content"),
+    ("unsubscribed address", "unsubscribed"),
+    ("bounced address", "bounced"),
+    ("spam reporting address", "complained"),
+    ("invalid smtpapi header", ""),  # not dropped but failed
+    ("invalid", "invalid"),
+    ("recipient list over package quota", "quota"),
+)
+
+_KNOWN = frozenset(
+    "email timestamp event sg_event_id sg_message_id smtp-id category asm_group_id ip useragent url url_offset reason "
+    "response status attempt type tls cert_err send_at date newsletter ip_pool pool sg_machine_open sg_content_type "
+    "bounce_classification singlesend_id singlesend_name mc_stats mc_pod_id phase_id template_id template_hash "
+    "template_name template_version_id marketing_campaign_id marketing_campaign_name marketing_campaign_version "
+    "marketing_campaign_split_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject account_id".split()
+)
+_TEMPLATE = "sg_template_"
+
+_CODE = re.compile(r"\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
+
+
+def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
+    """The one event of an element; None when it says no type."""
+    event = values.text(part.get("event"))
+    if event is None:
+        return None
+    type_, extra = _classified(event, part)
+    message = _message(part)
+    return [
+        Facts(
+            type=type_,
+            moment=times.unix(part.get("timestamp")),
+            recipient=part.get("email"),
+            id_parts=(
+                event,
+                message or "",
+                *(values.raw(part.get(key)) for key in ("timestamp", "url", "asm_group_id", "attempt", "reason")),
+            ),
+            provider_event=event,
+            message=message,
+            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_TEMPLATE)},
+            campaigns=_campaigns(part),
+            url=values.text(part.get("url")) if event == "click" else None,
+            verdict=_verdict(event, part),
+            tags=values.strings(part.get("category")),
+            extra={
+                **extra,
+                "provider_event_id": values.text(part.get("sg_event_id")),
+                "rfc_message_id": values.unbracketed(part.get("smtp-id")),
+                "list_id": values.text(part.get("asm_group_id")),
+                "template": values.text(part.get("sg_template_id")) or values.text(part.get("template_id")),
+                "campaign_name": values.text(part.get("singlesend_name"))
+                or values.text(part.get("marketing_campaign_name")),
+                "ip": truncated_ip(part.get("ip")),
+                "user_agent": values.text(part.get("useragent")),
+                "attempt": values.integer(part.get("attempt")),
+                "smtp": _smtp(part),
+            },
+        )
+    ]
+
+
+def _classified(event: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Type in the vocabulary, and the sub-fields that go with it."""
+    type_ = TYPES.get(event, "email.unknown")
+    if event == "bounce":
+        return type_, {"bounce_class": _bounce_class(part), "asynchronous": "sg_message_id" not in part or None}
+    if event == "dropped":
+        return _dropped(part)
+    if event == "unsubscribe":
+        # Of everything, also after a group send (sendgrid/docs#4746).
+        return type_, {"scope": "all"}
+    if event in ("group_unsubscribe", "group_resubscribe"):
+        return type_, {"scope": "group", "scope_id": values.text(part.get("asm_group_id"))}
+    if event == "deferred":
+        return type_, {"reason": values.text(part.get("response")) or values.text(part.get("reason"))}
+    if type_ == "email.unknown":
+        return type_, {"category": _UNKNOWN.get(event, "other")}
+    return type_, {}
+
+
+def _bounce_class(part: Mapping[str, Any]) -> str:
+    classification = values.raw(part.get("bounce_classification")).lower()
+    if classification.startswith(_SENDER_FAULTS):
+        return "block"
+    return _BOUNCE_CLASS.get(values.raw(part.get("type")).lower(), "undetermined")
+
+
+def _dropped(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    reason = values.raw(part.get("reason")).lower()
+    for beginning, found in _DROPPED:
+        if reason.startswith(beginning):
+            return ("email.dropped", {"reason": found}) if found else ("email.failed", {"reason": reason})
+    return "email.dropped", {"reason": "expired" if part.get("type") == "expired" else "other"}
+
+
+def _message(part: Mapping[str, Any]) -> str | None:
+    """Of ``sg_message_id`` what is before ``.filter`` or ``.recvd``; else of ``smtp-id`` before ``@``; else all."""
+    whole = values.text(part.get("sg_message_id"))
+    if whole is not None and not whole.startswith("filter"):
+        for mark in (".filter", ".recvd"):
+            head, found, _ = whole.partition(mark)
+            if found:
+                return head or None
+    smtp_id = values.unbracketed(part.get("smtp-id"))
+    return smtp_id.partition("@")[0] or None if smtp_id is not None else values.unbracketed(whole)
+
+
+def _campaigns(part: Mapping[str, Any]) -> dict[str, str | None]:
+    return {
+        "singlesend_id": values.text(part.get("singlesend_id")),
+        "marketing_campaign_id": values.text(part.get("marketing_campaign_id")),
+        "newsletter": values.text(values.mapping(part.get("newsletter")).get("newsletter_id")),
+        "category": next(iter(values.strings(part.get("category"))), None),
+    }
+
+
+def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
+    if event not in ("open", "click"):
+        return Verdict()
+    flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
+    return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")
+
+
+def _smtp(part: Mapping[str, Any]) -> Smtp | None:
+    told = values.text(part.get("reason")) or values.text(part.get("response"))
+    status = values.text(part.get("status"))
+    found = _CODE.match(told) if told is not None else None
+    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
+    enhanced = status or (found[2] if found is not None else None)
+    return Smtp(code, enhanced, told) if told is not None or enhanced is not None else None

@@ -1,0 +1,84 @@
+"""Single values out of payloads whose types vary: text, numbers, truth values, metadata. Nothing here raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+STRING_LIMIT = 2 * 1024
+"""Characters of a string on an event; a longer one is cut and named in ``cut`` (providers.md 5.3)."""
+
+URL_LIMIT = 8 * 1024
+METADATA_KEYS = 50
+METADATA_LIMIT = 8 * 1024
+TAGS = 50
+ID_LIMIT = 256
+"""Bytes of a contact or campaign id; a longer one counts as absent."""
+
+
+def text(value: Any) -> str | None:
+    """A non-empty string, a number as its digits, a truth value as JSON has it; None for everything else."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    return None
+
+
+def raw(value: Any) -> str:
+    """Text of a part of an id: "" when absent."""
+    return text(value) or ""
+
+
+def integer(value: Any) -> int | None:
+    """A whole number, also one written as text; None beyond 64 bits."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.strip().lstrip("-").isascii() and value.strip().lstrip("-").isdigit():
+        value = int(value) if len(value) < 30 else None
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+        return value
+    return None
+
+
+def boolean(value: Any) -> bool | None:
+    """A truth value, also written as text or as 0 and 1."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, int) and value in (0, 1) else None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object, or an empty one in its place: some providers send ``[]`` for an empty object."""
+    return value if isinstance(value, dict) else {}
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A list of texts, also where a single text stands for a list of one."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(found for item in items if (found := text(item)) is not None)
+
+
+def metadata_value(value: Any) -> str:
+    """Metadata values are strings; others become compact JSON text."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def id_text(value: Any) -> str | None:
+    """An id that may become a key: non-empty text of at most 256 bytes without NUL."""
+    found = text(value)
+    if found is None or len(found.encode("utf-8", "replace")) > ID_LIMIT or "\x00" in found:
+        return None
+    return found
+
+
+def unbracketed(value: Any) -> str | None:
+    """A message id without ``<>``."""
+    found = text(value)
+    return found.strip("<>").strip() or None if found is not None else None
