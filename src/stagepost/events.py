@@ -266,7 +266,8 @@ class MetricWindow(Struct, frozen=True, kw_only=True):
     end: str | None
     rev: int
     final: bool
-    watermark: str
+    watermark: str | None
+    """None until every input partition has reported."""
     counts: dict[str, int]
     rates: dict[str, Rate]
     unavailable: tuple[str, ...] = ()

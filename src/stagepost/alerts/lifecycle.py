@@ -111,6 +111,10 @@ class Incident(Struct, frozen=True, kw_only=True):
     """Whether the firing was judged again on settled counts."""
     resolved_at: int | None = None
 
+    @property
+    def live(self) -> bool:
+        return self.resolved_at is None
+
 
 class Alarm(Struct, frozen=True):
     """The machine of one key: its phase and its newest incident."""
@@ -121,9 +125,7 @@ class Alarm(Struct, frozen=True):
     @property
     def waits(self) -> bool:
         """Whether the watermark has something to decide."""
-        if self.incident is None:
-            return False
-        return self.phase in (Phase.FIRING, Phase.RECOVERING) or not self.incident.settled
+        return self.incident is not None and (self.incident.live or not self.incident.settled)
 
 
 class Change(Struct, frozen=True):
@@ -150,7 +152,7 @@ def judge(alarm: Alarm, scan: SpikeScan, bin: int, scope_type: str) -> tuple[Ala
     spans are kept in step.
     """
     incident = alarm.incident
-    if incident is not None and alarm.phase in (Phase.FIRING, Phase.RECOVERING):
+    if incident is not None and incident.live:
         return _escalate(alarm, incident, scan, bin, scope_type)
     over = incident.resolved_at if incident is not None else None
     if over is not None and bin <= over:
@@ -174,8 +176,8 @@ def advance(alarm: Alarm, scan: SpikeScan, to: int, scope_type: str) -> tuple[Al
         alarm = replace(alarm, incident=replace(alarm.incident, stepped_to=at))
         alarm, settled = _settle(alarm, scan, at)
         changes += settled
-        if alarm.phase in (Phase.FIRING, Phase.RECOVERING):
-            alarm, stepped = _step(alarm, scan, at, scope_type)
+        if alarm.incident is not None and alarm.incident.live:
+            alarm, stepped = _step(alarm.incident, scan, at, scope_type)
             changes += stepped
     return alarm, tuple(changes)
 
@@ -215,8 +217,8 @@ def _escalate(
     grown = verdict.fires and verdict.ratio_observed >= _GROWN * incident.said_ratio
     if not (worse or grown):
         return alarm, None
-    alarm, change = _tell(alarm, incident, AlertReason.ESCALATED, verdict, bin, scope_type)
-    return alarm, change
+    change = _tell(incident, AlertReason.ESCALATED, verdict, bin, scope_type)
+    return replace(alarm, incident=change.incident), change
 
 
 def _settle(alarm: Alarm, scan: SpikeScan, at: int) -> tuple[Alarm, tuple[Change, ...]]:
@@ -230,53 +232,46 @@ def _settle(alarm: Alarm, scan: SpikeScan, at: int) -> tuple[Alarm, tuple[Change
     out_of_reach = scan.newest is not None and incident.fired_at < scan.newest - 24 * HOUR
     if out_of_reach or verdict == incident.fired:
         return replace(alarm, incident=incident), ()
-    undone = not verdict.fires and alarm.phase is not Phase.RESOLVED
-    if undone:
+    if incident.live and not verdict.fires:
         scan.admit(incident.started_at, incident.fired_at)
         alarm = replace(alarm, phase=Phase.RESOLVED)
         incident = replace(incident, resolved_at=at)
     incident = replace(incident, fired=verdict, rev=incident.rev + 1, said_at=max(incident.said_at, incident.fired_at))
-    status = Phase.RESOLVED if incident.resolved_at is not None else Phase.FIRING
+    status = Phase.FIRING if incident.live else Phase.RESOLVED
     change = Change(status, AlertReason.REVISED, incident, verdict, incident.fired_at)
     return replace(alarm, incident=incident), (change,)
 
 
-def _step(alarm: Alarm, scan: SpikeScan, at: int, scope_type: str) -> tuple[Alarm, tuple[Change, ...]]:
-    incident = alarm.incident
-    assert incident is not None
+def _step(incident: Incident, scan: SpikeScan, at: int, scope_type: str) -> tuple[Alarm, tuple[Change, ...]]:
     scan.exclude(incident.started_at, at)
     if at >= incident.fired_at + _REBASE:
+        # The span enters the baseline: what has lasted a week is the new normal.
         scan.admit(incident.started_at, at)
-        return _resolve(alarm, incident, scan, at, AlertReason.REBASED)
+        return _resolve(incident, scan, at, AlertReason.REBASED)
     if scan.exposed(at) < _SPENT:
-        return _resolve(alarm, incident, scan, at, AlertReason.EXPIRED)
+        return _resolve(incident, scan, at, AlertReason.EXPIRED)
     if scan.cleared(at, incident.baseline, incident.fired.ratio):
         since = incident.quiet_since if incident.quiet_since is not None else at
         if at - since >= _HELD:
-            return _resolve(alarm, incident, scan, at, AlertReason.CLEARED)
+            return _resolve(incident, scan, at, AlertReason.CLEARED)
         return Alarm(Phase.RECOVERING, replace(incident, quiet_since=since)), ()
-    alarm = Alarm(Phase.FIRING, replace(incident, quiet_since=None))
+    incident = replace(incident, quiet_since=None)
     if at - incident.said_at < _REPEAT:
-        return alarm, ()
+        return Alarm(Phase.FIRING, incident), ()
     verdict = scan.statistic(at, incident.baseline, since=incident.since)
-    assert alarm.incident is not None
-    alarm, change = _tell(alarm, alarm.incident, AlertReason.REPEATED, verdict, at, scope_type)
-    return alarm, (change,)
+    change = _tell(incident, AlertReason.REPEATED, verdict, at, scope_type)
+    return Alarm(Phase.FIRING, change.incident), (change,)
 
 
-def _tell(
-    alarm: Alarm, incident: Incident, reason: AlertReason, verdict: Verdict, bin: int, scope_type: str
-) -> tuple[Alarm, Change]:
+def _tell(incident: Incident, reason: AlertReason, verdict: Verdict, bin: int, scope_type: str) -> Change:
     severity = max(incident.severity, severity_of(verdict, scope_type), key=_RANK.__getitem__)
     incident = replace(
         incident, rev=incident.rev + 1, severity=severity, said_at=bin, said_ratio=verdict.ratio_observed
     )
-    return replace(alarm, incident=incident), Change(Phase.FIRING, reason, incident, verdict, bin)
+    return Change(Phase.FIRING, reason, incident, verdict, bin)
 
 
-def _resolve(
-    alarm: Alarm, incident: Incident, scan: SpikeScan, at: int, reason: AlertReason
-) -> tuple[Alarm, tuple[Change, ...]]:
+def _resolve(incident: Incident, scan: SpikeScan, at: int, reason: AlertReason) -> tuple[Alarm, tuple[Change, ...]]:
     verdict = scan.statistic(at, incident.baseline, since=incident.since)
     incident = replace(incident, rev=incident.rev + 1, said_at=at, resolved_at=at, quiet_since=None)
     return Alarm(Phase.RESOLVED, incident), (Change(Phase.RESOLVED, reason, incident, verdict, at),)

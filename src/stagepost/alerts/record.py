@@ -150,7 +150,7 @@ def incident_id(fingerprint: str, began_at: int) -> str:
 
 
 def spike_record(prefix: str, metric: str, scope: AlertScope, change: Change, known: Surroundings) -> AlertRecord:
-    """The record of ``change``. ``started_at`` and ``fired_at`` are beginnings of bins, the other times ends of them."""
+    """The record of ``change``. ``started_at`` and ``fired_at`` are beginnings of bins, other times their ends."""
     incident, verdict = change.incident, change.verdict
     print_ = fingerprint(prefix, "spike", metric, scope)
     settled_by = (change.bin + 1 + LATENESS) * BIN
