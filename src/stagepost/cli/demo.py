@@ -15,7 +15,7 @@ from stagepost.cli.output import FAILED, Failure, data, json_data, leave
 ABOUT = """\
 stagepost demo starts a broker, a Redis and the roles normalise, journey, rollup and notify as processes of their own,
 makes up three weeks of webhooks and company events from a seed, and plays them in about a minute. The roles are the
-ones that run in production, with the same code and the same settings but for two waiting times.
+ones that run in production, with the same code and the default settings, but for one waiting time of notify.
 
 The embedded broker is the one that librdkafka carries for its own tests. It lacks:
   isolation       records of open and of aborted transactions are visible

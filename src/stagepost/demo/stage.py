@@ -43,8 +43,6 @@ _SETTINGS = {
     # Parents have no rivals here, and nobody wants to watch for two minutes.
     "STAGEPOST_NOTIFY__GROUP_WAIT": "2",
     "STAGEPOST_NOTIFY__RECEIVERS": "[]",
-    # Longer than any pause of the player: a partition that counts as idle goes to the present at once.
-    "STAGEPOST_ENGINE__IDLE_AFTER": "10",
 }
 
 
@@ -146,6 +144,8 @@ class Stage:
         self.bootstrap = self._kafka()
         self.redis_url = start_local_redis(self._group).url if servers.own_redis else servers.redis
         self._make_topics()
+        if not servers.own_redis:
+            remove_from_redis(self.redis_url, PREFIX)
         home = self._group.subfolder("roles")
         settings = {
             **_SETTINGS,
@@ -190,8 +190,6 @@ class Stage:
             )
         if found:
             remove_from_kafka(client, self.names, PORTS)
-        if not self._servers.own_redis:
-            remove_from_redis(self.redis_url, PREFIX)
         create_topics(client, plan_topics(client, PREFIX, None, None, None))
 
     def _remove(self) -> None:

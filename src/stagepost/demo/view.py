@@ -21,7 +21,7 @@ from stagepost.journey.simulate import FunnelRow
 _PLAIN_EVERY_S = 2.0
 """Between two lines about the state of things where there is no terminal."""
 
-_BAR = 24
+_BAR = 16
 """Characters of the longest bar of a funnel."""
 
 
@@ -148,24 +148,37 @@ def _cause(move: Transition) -> str:
 
 
 def _picture(glimpse: Glimpse) -> Group:
-    parts = [Text(status_line(glimpse), style="bold", overflow="ellipsis", no_wrap=True)]
-    rows = [_funnel(journey, rows) for journey, rows in glimpse.funnels.items()]
-    moves = Text("\n".join(told(move) for move in reversed(glimpse.newest)), overflow="ellipsis", no_wrap=True)
-    firing = [a for a in glimpse.alerts if a.status == "firing"]
-    alerts = [Text(f"firing: {a.summary}", style="bold red") for a in firing]
-    resolved = [Text(f"{a.status}: {a.summary}", style="green") for a in glimpse.alerts if a.status != "firing"]
-    return Group(*parts, *rows, Text("newest moves", style="bold"), moves, *(alerts or [Text("no alert")]), *resolved)
+    """What matters most first: a small terminal shows only the beginning."""
+    moves = "\n".join(told(move) for move in reversed(glimpse.newest))
+    return Group(
+        Text(status_line(glimpse), style="bold", overflow="ellipsis", no_wrap=True),
+        *(_alert(alert) for alert in glimpse.alerts),
+        *(_journey(journey, rows) for journey, rows in glimpse.funnels.items()),
+        Text("newest moves", style="bold"),
+        Text(moves, overflow="ellipsis", no_wrap=True),
+    )
 
 
-def _funnel(journey: str, rows: Sequence[FunnelRow]) -> Table:
-    table = Table(title=journey, title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
+def _alert(alert: Incident) -> Text:
+    style = "bold red" if alert.status == "firing" else "green"
+    return Text(f"{alert.status}: {alert.summary}", style=style, overflow="ellipsis", no_wrap=True)
+
+
+def _journey(journey: str, rows: Sequence[FunnelRow]) -> Table:
+    """Stages on the left, as a funnel; setbacks and exits beside them."""
+    sides = Table.grid(padding=(0, 4))
+    stages = [row for row in rows if row.kind == "stage"]
+    sides.add_row(_places(journey, stages, "cyan"), _places("off the path", rows[len(stages) :], "yellow"))
+    return sides
+
+
+def _places(title: str, rows: Sequence[FunnelRow], style: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, style=style)
     table.add_column("now", justify="right")
     table.add_column("reached", justify="right")
-    table.add_column("")
+    table.add_column("", style=style, width=_BAR)
     most = max((row.reached for row in rows), default=0) or 1
     for row in rows:
-        indent, style = ("", "cyan") if row.kind == "stage" else ("  ", "yellow")
-        bar = Text("#" * round(_BAR * row.reached / most), style=style)
-        table.add_row(indent + row.place, f"{row.now:,}", f"{row.reached:,}", bar)
+        table.add_row(row.place, f"{row.now:,}", f"{row.reached:,}", "#" * round(_BAR * row.reached / most))
     return table

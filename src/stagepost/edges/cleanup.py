@@ -5,6 +5,7 @@ For the demo, which leaves nothing behind on servers that are not its own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import redis
@@ -16,6 +17,9 @@ from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Topic
 
 _ABSENT = (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.INVALID_GROUP_ID)
+
+_GONE_S = 20.0
+"""A broker answers that topics are deleted before it has forgotten them."""
 
 _SCAN = 1_000
 """Keys looked at in one call, which nothing interrupts."""
@@ -29,8 +33,14 @@ def existing_topics(client: AdminClient, names: TopicNames) -> list[str]:
 
 
 def remove_from_kafka(client: AdminClient, names: TopicNames, roles: Iterable[str]) -> None:
-    """Delete topics and consumer groups; what is not there is passed over. The roles must have ended."""
+    """Delete topics and consumer groups; what is not there is passed over. The roles must have ended.
+
+    Returns when the topics are gone and may be made anew.
+    """
     delete_topics(client, existing_topics(client, names))
+    deadline = time.monotonic() + _GONE_S
+    while existing_topics(client, names) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for future in client.delete_consumer_groups([names.group(role) for role in roles]).values():
         try:
             future.result()
@@ -40,10 +50,10 @@ def remove_from_kafka(client: AdminClient, names: TopicNames, roles: Iterable[st
 
 
 def remove_from_redis(url: str, prefix: str) -> None:
-    """Delete every key with ``prefix`` in its name. Raises ValueError for an empty prefix: that would be all keys."""
+    """Delete every key of the installation (``keys.py``). Raises ValueError for an empty prefix, which is shared."""
     if not prefix:
         raise ValueError("an installation without a prefix shares its Redis with nobody: use FLUSHDB")
     with redis.Redis.from_url(url) as client:
-        keys = list(client.scan_iter(match=f"*{prefix}*", count=_SCAN))
+        keys = list(client.scan_iter(match=f"{{{prefix}[:/]*", count=_SCAN))
         for first in range(0, len(keys), _SCAN):
             client.unlink(*keys[first : first + _SCAN])
