@@ -104,7 +104,9 @@ METRICS: tuple[Metric, ...] = (
     # Timers and event time.
     _gauge("timers_due", "", "Timers that the clock has passed and no transaction has fired yet"),
     _histogram("timer_delay_seconds", "", _LONG, "Partition clock at firing minus due time"),
-    _counter("tally_batches_total", "result", "rollup: batches: next, gap (earlier ones missing), duplicate, malformed"),
+    _counter(
+        "tally_batches_total", "result", "rollup: batches: next, gap (earlier ones missing), duplicate, malformed"
+    ),
     _counter("tally_late_total", "window", "rollup: counts that came when windows of this length no longer took them"),
     _gauge("tally_watermark_seconds", "", "rollup: event time up to which all partitions have reported, as Unix time"),
     # Alerts.
