@@ -241,7 +241,7 @@ def test_offsets_are_committed_with_their_metadata_and_undecided_until_then(
         producer.begin()
         producer.send(state(b"1"))
         patiently(lambda: producer.flush(5))
-        patiently(lambda: producer.send_offsets({0: (offset, encode_metadata(seq))}, intake.membership(), 5))
+        patiently(lambda: producer.send_offsets({0: (offset, encode_metadata(seq, "w"))}, intake.membership(), 5))
 
     in_transaction(1, 5)
     with pytest.raises(Unstable):
@@ -252,7 +252,7 @@ def test_offsets_are_committed_with_their_metadata_and_undecided_until_then(
     in_transaction(2, 9)
     patiently(lambda: producer.abort(5))
     patiently(lambda: found.append(intake.committed(0, 2)))
-    assert found == [Committed(5, 1, 1), Committed(5, 1, 1)]
+    assert found == [Committed(5, 1, 1, "w"), Committed(5, 1, 1, "w")]
 
 
 def test_a_second_producer_with_the_same_id_fences_the_first_and_ends_its_transaction(
@@ -300,10 +300,10 @@ def test_offsets_of_a_member_of_an_older_generation_are_refused(
     producer.send(state(b"1"))
     patiently(lambda: producer.flush(5))
     with pytest.raises(Drop):
-        patiently(lambda: producer.send_offsets({0: (1, encode_metadata(1))}, member, 5))
+        patiently(lambda: producer.send_offsets({0: (1, encode_metadata(1, "w"))}, member, 5))
     patiently(lambda: producer.abort(5))
     producer.begin()
-    patiently(lambda: producer.send_offsets({0: (1, encode_metadata(1))}, intake.membership(), 5))
+    patiently(lambda: producer.send_offsets({0: (1, encode_metadata(1, "w"))}, intake.membership(), 5))
     patiently(lambda: producer.commit(5))
     other.close()
 

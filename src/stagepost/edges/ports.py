@@ -22,35 +22,38 @@ class Committed(Struct, frozen=True):
     """A committed offset. ``seq`` and ``proto`` are None when its metadata is not ours: somebody moved it."""
 
     offset: int
-    seq: int | None
-    proto: int | None
+    seq: int | None = None
+    proto: int | None = None
+    writer: str = ""
 
 
 class _Metadata(Struct, frozen=True):
     s: int
     v: int
+    w: str = ""
 
 
-def encode_metadata(seq: int) -> str:
-    """The metadata of a committed offset.
+def encode_metadata(seq: int, writer: str) -> str:
+    """The metadata of a committed offset. ``writer`` is one process: two owners may attempt the same ``seq``, and an
+    idle one computes something else from the same offset, so the number alone does not tell whose was committed.
 
-    >>> encode_metadata(7)
-    '{"s":7,"v":1}'
+    >>> encode_metadata(7, "journey-1.5f")
+    '{"s":7,"v":1,"w":"journey-1.5f"}'
     """
-    return json.encode(_Metadata(seq, PROTO)).decode()
+    return json.encode(_Metadata(seq, PROTO, writer)).decode()
 
 
 def decode_committed(offset: int, metadata: str | None) -> Committed:
     """What ``committed`` returns for an offset and its metadata.
 
-    >>> decode_committed(9, '{"s":7,"v":1}'), decode_committed(9, "moved by hand")
-    (Committed(offset=9, seq=7, proto=1), Committed(offset=9, seq=None, proto=None))
+    >>> decode_committed(9, '{"s":7,"v":1,"w":"a"}'), decode_committed(9, "moved by hand")
+    (Committed(offset=9, seq=7, proto=1, writer='a'), Committed(offset=9, seq=None, proto=None, writer=''))
     """
     try:
         ours = json.decode(metadata or "", type=_Metadata)
     except ValueError:
-        return Committed(offset, None, None)
-    return Committed(offset, ours.s, ours.v)
+        return Committed(offset)
+    return Committed(offset, ours.s, ours.v, ours.w)
 
 
 class ChangeKind(StrEnum):

@@ -369,6 +369,8 @@ class Restore:
 
 
 def _wait(seconds: float) -> Generator[None, None, None]:
+    """At least one turn of the loop."""
     until = time.monotonic() + seconds
+    yield
     while time.monotonic() < until:
         yield

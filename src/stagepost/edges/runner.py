@@ -131,6 +131,7 @@ class Runner:
         self._looked_at = 0.0
         self._undecided: dict[int, _Undecided] = {}
         self._work: Work | None = None
+        self._watchdog = Watchdog()
         self._log = structlog.get_logger(__name__).bind(role=config.role, instance=config.instance)
 
     @property
@@ -151,18 +152,17 @@ class Runner:
 
     def run(self) -> None:
         """Work until ``stop``. Raises Stop and its kinds, or what nobody foresaw; no offset was moved then."""
-        watchdog = Watchdog()
         try:
-            self._open(watchdog)
+            self.open()
             self._log.info("runner started")
             while not self._stop.is_set():
-                self._turn()
+                self.turn()
             self._log.info("runner stops")
         finally:
-            self._close()
-            watchdog.close()
+            self.close()
 
-    def _open(self, watchdog: Watchdog) -> None:
+    def open(self) -> None:
+        """Check the topics, start the producer, join the group: for ``run``, or for who plays turn by turn."""
         config, processor, log = self._config, self._processor, self._log_port
         state = getattr(processor, "state", None)
         counts = log.partitions([*dict.fromkeys([processor.input, *([state] if state else []), *config.topics])])
@@ -175,13 +175,13 @@ class Runner:
         self._intake = log.intake(processor.input)
         self._publisher = log.publisher()
         self._work = self._kind_of_work(state, partitions)
-        kind = Kind(state, getattr(processor, "codec", 0), config.instance)
+        kind = Kind(state, getattr(processor, "codec", 0), f"{config.instance}.{uuid.uuid4().hex[:12]}")
         self._transactions = Transactions(
             log.producer,
             self._intake.committed,
             kind,
             self._counters,
-            watchdog,
+            self._watchdog,
             # Retries of a call end before the broker ends the transaction.
             budget_s=0.6 * config.transaction_timeout_s,
             failpoint=self._at,
@@ -227,7 +227,8 @@ class Runner:
 
         return StatefulWork(processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._at)
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """One poll, and all that follows from it."""
         assert self._work is not None
         self._hold_back(self._work.full())
         records = self._intake.poll(self._config.batch, _BUSY_POLL_S if self._restoring or self._held else _POLL_S)
@@ -445,7 +446,7 @@ class Runner:
             "stable_offset_age_seconds", 0.0 if undecided is None or seen is None else now - seen.since, *labels
         )
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Apply what was committed, leave the group. Whatever hangs is left behind: the process is about to end."""
         if self._work is not None:
             self._work.close(_CLOSE_S)
@@ -459,6 +460,7 @@ class Runner:
             closing = threading.Thread(target=self._intake.close, name="leave-group", daemon=True)
             closing.start()
             closing.join(_CLOSE_S)
+        self._watchdog.close()
 
 
 def _wall_us() -> int:

@@ -53,6 +53,7 @@ class Kind:
     """Where states and control records go; None for a role without state."""
     codec: int
     writer: str
+    """Of this process and no other, living or dead."""
 
 
 class _Fate(Enum):
@@ -86,6 +87,7 @@ class Transactions:
         self._stopping = stopping
         self._producer: TransactionalProducer | None = None
         self._replace_because: str | None = None
+        self._written: Mapping[int, Written] = {}
         self._log = structlog.get_logger(__name__)
 
     def open(self) -> None:
@@ -138,7 +140,7 @@ class Transactions:
                 self._at("mid_produce")
         self._repeat("flush", lambda: producer.flush(self._budget_s), self._budget_s)
         self._at("before_offsets")
-        offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq)) for plan in plans}
+        offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq, self._kind.writer)) for plan in plans}
         self._repeat("send_offsets", lambda: producer.send_offsets(offsets, member, self._budget_s / 2), self._budget_s)
         self._at("after_offsets")
         self._written = {
@@ -220,7 +222,7 @@ class Transactions:
         fates = set()
         for plan in plans:
             at = self._ask(plan.partition, deadline)
-            if at is not None and (at.seq, at.offset) == (plan.seq, plan.next_offset):
+            if at is not None and (at.seq, at.writer) == (plan.seq, self._kind.writer):
                 fates.add(_Fate.COMMITTED)
             elif (0 if at is None else at.seq or 0) == plan.seq - 1:
                 fates.add(_Fate.NOT_COMMITTED)

@@ -31,11 +31,12 @@ class Watchdog:
         self._watched: tuple[float, str] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        self._thread.start()
 
     @contextmanager
     def limit(self, seconds: float, what: str) -> Iterator[None]:
         """The body must be done within ``seconds``. Not to be nested."""
+        if not self._thread.is_alive() and not self._closed.is_set():
+            self._thread.start()
         self._watched = (time.monotonic() + seconds, what)
         try:
             yield
@@ -44,7 +45,8 @@ class Watchdog:
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK_S):

@@ -1,0 +1,260 @@
+"""Steps S2 to S6 over the broker and the mirror in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+
+import pytest
+from msgspec import structs
+
+from stagepost.edges import restore as module
+from stagepost.edges.errors import OffsetMoved, PartitionsChanged, RestoreStuck
+from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
+from stagepost.edges.ports import Checkpoint, NoCounters
+from stagepost.edges.restore import Readers, Restore, Restored, RestoreSettings
+from stagepost.edges.transactions import Kind, Transactions
+from stagepost.edges.watchdog import Watchdog
+from stagepost.engine.plan import Emit, PartitionPlan, Topic
+
+NOW = 1_700_000_000_000_000
+DAY = 86_400_000_000
+
+
+def due_of(value: bytes) -> int | None:
+    """States of these tests end with their due time; 0 is none."""
+    return int(value.split(b"@")[1]) or None
+
+
+class World:
+    """One partition with its broker, its mirror, and a producer that commits batches to it."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.broker = MemoryBroker({Topic.EVENTS: 1, Topic.STATE: 1}, now=NOW)
+        self.mirror = MemoryMirror()
+        self.log = MemoryLog(self.broker, "group", "id", Topic.EVENTS)
+        self.intake = self.log.intake(Topic.EVENTS)
+        self.intake.poll(0, 0)
+        kind = Kind(Topic.STATE, codec=1, writer="one")
+        self.transactions = Transactions(
+            self.log.producer,
+            self.intake.committed,
+            kind,
+            NoCounters(),
+            watchdog,
+            budget_s=1,
+            failpoint=lambda name: None,
+            stopping=lambda: False,
+        )
+        self.nonces = (f"nonce {number}" for number in count(1))
+
+    def commit(self, seq: int, states: Mapping[str, bytes | None]) -> None:
+        plan = PartitionPlan(partition=0, seq=seq, next_offset=10 * seq, clock=seq, states=states)
+        self.transactions.carry_out([plan], self.intake.membership())
+
+    def restore(self, **changes: object) -> Restore:
+        settings = RestoreSettings(
+            state=Topic.STATE,
+            codec=1,
+            partitions=1,
+            topic_id=self.log.topic_id(Topic.STATE),
+            start_from="earliest",
+            rebuild=False,
+            all_states=True,
+            max_age_us=2 * DAY,
+            stuck_after_s=60.0,
+        )
+        return Restore(
+            0,
+            structs_replace(settings, changes),
+            self.log,
+            self.intake,
+            self.mirror,
+            Readers(self.log, Topic.STATE),
+            due_of,
+            new_nonce=lambda: next(self.nonces),
+            wall_us=lambda: NOW,
+            failpoint=lambda name: None,
+        )
+
+    def restored(self, **changes: object) -> Restored:
+        steps = self.restore(**changes).steps()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as finished:
+                result: Restored = finished.value
+                return result
+
+    def checkpoint(self) -> Checkpoint:
+        found = self.mirror.checkpoint(0)
+        assert found is not None
+        return found
+
+
+def structs_replace(settings: RestoreSettings, changes: dict[str, object]) -> RestoreSettings:
+    return RestoreSettings(**{**settings.__dict__, **changes})
+
+
+@pytest.fixture(scope="module")
+def watchdog() -> Iterator[Watchdog]:
+    watchdog = Watchdog(lambda what: None)
+    yield watchdog
+    watchdog.close()
+
+
+@pytest.fixture
+def world(watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(module, "_ASK_AGAIN_S", 0.001)
+    return World(watchdog)
+
+
+def test_a_new_partition_begins_where_it_is_told(world: World) -> None:
+    for offset in range(3):
+        assert world.broker.publish(Emit(Topic.EVENTS, b"k", b"v")) == offset
+    restored = world.restored(start_from="latest")
+    assert (restored.control, restored.next_offset, restored.due) == (None, 3, {})
+    assert (world.checkpoint().seq, world.checkpoint().partial) == (0, False)
+
+
+def test_an_empty_mirror_becomes_the_fold_of_the_state_topic(world: World) -> None:
+    world.commit(1, {"a": b"1@5", "b": b"1@0"})
+    world.commit(2, {"a": b"2@7", "c": b"1@9"})
+    world.commit(3, {"b": None, "c": b"2@0"})
+    restored = world.restored()
+    assert restored.control is not None
+    assert (restored.control.seq, restored.next_offset, restored.checkpoint.asof) == (3, 30, NOW)
+    assert restored.states == {"a": b"2@7", "c": b"2@0"}
+    assert restored.due == {"a": 7}
+    assert restored.checkpoint == world.checkpoint()
+
+
+def test_an_older_mirror_is_brought_forward_without_a_wipe(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    nonce = world.restored().checkpoint.nonce
+    world.commit(2, {"a": b"2@0"})
+    restored = world.restored()
+    assert (restored.checkpoint.seq, restored.checkpoint.nonce) == (2, nonce)
+    assert restored.states == {"a": b"2@0"}
+
+
+def test_a_mirror_at_the_committed_batch_is_taken_as_it_is(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    before = world.restored().checkpoint
+    world.mirror.values[0]["a"] = b"not read again@0"
+    restored = world.restored()
+    assert restored.checkpoint == before
+    assert restored.states == {"a": b"not read again@0"}
+
+
+def test_more_states_than_one_call_takes_arrive_whole(world: World) -> None:
+    states = {f"c{number}": b"%d@%d" % (number, number) for number in range(3500)}
+    for seq in range(1, 8):
+        world.commit(seq, dict(list(states.items())[(seq - 1) * 500 : seq * 500]))
+    restored = world.restored()
+    assert restored.states == states
+    assert len(restored.due) == 3499
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [{"topic_id": "another topic"}, {"codec": 2}, {"proto": 2}, {"asof": NOW - 3 * DAY}, {"coff": 99}, {"seq": 9}],
+    ids=["topic", "codec", "protocol", "age", "offset beyond the end", "batch beyond the end"],
+)
+def test_a_mirror_that_cannot_be_trusted_is_wiped_and_rebuilt(world: World, stale: dict[str, object]) -> None:
+    world.commit(1, {"a": b"1@5"})
+    before = world.restored().checkpoint
+    world.mirror.checkpoints[0] = structs.replace(before, **stale)
+    world.mirror.values[0]["zombie"] = b"1@1"
+    restored = world.restored()
+    assert restored.states == {"a": b"1@5"}
+    assert restored.checkpoint.nonce != before.nonce
+
+
+def test_a_batch_that_was_half_written_is_finished(world: World) -> None:
+    world.commit(1, {"a": b"1@5", "b": b"1@0"})
+    before = world.restored().checkpoint
+    world.commit(2, {"a": b"2@0", "b": b"2@0"})
+    world.mirror.checkpoints[0] = structs.replace(before, partial=True)
+    world.mirror.values[0]["a"] = b"2@0"
+    restored = world.restored()
+    assert restored.states == {"a": b"2@0", "b": b"2@0"}
+    assert (restored.checkpoint.seq, restored.checkpoint.partial) == (2, False)
+
+
+def test_the_end_of_what_can_be_read_is_not_the_end_of_the_restore(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    other = MemoryLog(world.broker, "group", "other", Topic.EVENTS).producer()
+    other.init(1)
+    other.begin()
+    other.send(Emit(Topic.STATE, b"zombie", b"1@1", partition=0))
+    world.commit(2, {"a": b"2@0"})
+    steps = world.restore().steps()
+    for _ in range(50):
+        next(steps)
+    assert world.checkpoint().seq < 2
+    other.abort(1)
+    restored = world.restored()
+    assert (restored.checkpoint.seq, restored.states) == (2, {"a": b"2@0"})
+
+
+def test_a_transaction_that_stays_open_ends_the_process_with_the_cause(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    other = MemoryLog(world.broker, "group", "other", Topic.EVENTS).producer()
+    other.init(1)
+    other.begin()
+    other.send(Emit(Topic.STATE, b"zombie", b"1@1", partition=0))
+    world.commit(2, {"a": b"2@0"})
+    with pytest.raises(RestoreStuck, match="batch 2: a transaction has been open since offset 3"):
+        world.restored(stuck_after_s=0.02)
+
+
+def test_a_mirror_for_another_number_of_partitions_is_refused(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.restored()
+    with pytest.raises(PartitionsChanged, match="written for 1 partitions, the input has 6"):
+        world.restored(partitions=6)
+
+
+def test_an_offset_without_our_metadata_was_moved(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.broker.move_offset("group", 0, 3)
+    with pytest.raises(OffsetMoved, match="at 3 it has no metadata"):
+        world.restored()
+    restored = world.restored(rebuild=True)
+    assert restored.control is not None
+    assert (restored.next_offset, restored.control.seq, restored.states) == (3, 1, {"a": b"1@5"})
+
+
+def test_an_offset_before_the_first_batch_was_moved_too(world: World) -> None:
+    world.broker.move_offset("group", 0, 3)
+    with pytest.raises(OffsetMoved):
+        world.restored()
+    restored = world.restored(rebuild=True)
+    assert (restored.next_offset, restored.control) == (3, None)
+
+
+def test_without_a_committed_offset_the_newest_control_record_tells_it(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.commit(2, {"a": b"2@5"})
+    world.broker._committed.clear()
+    restored = world.restored()
+    assert restored.control is not None
+    assert (restored.next_offset, restored.control.seq, restored.states) == (20, 2, {"a": b"2@5"})
+
+
+def test_states_are_read_only_when_they_are_wanted(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    assert world.restored(all_states=False).states == {}
+
+
+def test_two_partitions_take_turns_at_the_one_reader(world: World) -> None:
+    readers = Readers(world.log, Topic.STATE)
+    first = readers.take(0)
+    assert first is not None
+    assert readers.take(1) is None
+    readers.give_back(1)
+    assert readers.take(1) is None
+    readers.give_back(0)
+    assert readers.take(1) is first
+    readers.close()
