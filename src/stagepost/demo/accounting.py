@@ -71,6 +71,11 @@ class Accounting:
         return self.taken + self.rejected
 
     @property
+    def arrived(self) -> int:
+        """What was published, as far as it has come in: parts and company events, each once."""
+        return self.events - self.rerouted + self.without_event
+
+    @property
     def dead_lettered(self) -> int:
         return self.rejected + self.refused
 

@@ -45,6 +45,7 @@ def malformed(mail: Mail, at: int, number: int) -> tuple[Malformed, ...]:
         _raw("unknown provider", Reason.UNKNOWN_PROVIDER, "carrierpigeon", _json([delivered])),
         _raw("no address and no contact", Reason.NO_CONTACT, "sendgrid", _json([*good, anonymous]), parts=2),
         _raw("time before 2000", Reason.IMPLAUSIBLE_TIME, "sendgrid", _json([ancient])),
+        _raw("a body of nothing known", Reason.SCHEMA, "postmark", b"{}"),
         _raw("no JSON", Reason.UNDECODABLE, "postmark", b"RecordType=Delivery&MessageID=1"),
         _raw("invalid UTF-8", Reason.UNDECODABLE, "postmark", _json(postmark_delivery(mail, at)) + b"\xff\xfe"),
         _event("cut JSON", Reason.UNDECODABLE, _json(activity)[:-9]),

@@ -48,9 +48,7 @@ class Outcome:
     @property
     def balanced(self) -> bool:
         """Both sums close, and everything that was published has arrived in them."""
-        sums = self.accounting
-        arrived = sums.events - sums.rerouted + sums.without_event
-        return sums.balanced and arrived == self.published_events
+        return self.accounting.balanced and self.accounting.arrived == self.published_events
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -58,8 +56,8 @@ class Outcome:
         found = [f"role {role} ended and was started again" for role in self.restarts]
         if not self.balanced:
             found.append(
-                f"the sums do not close: {self.published_events:,} events were published, {self.accounting.events:,} "
-                "are accounted for"
+                f"the sums do not close: {self.published_events:,} events were published, "
+                f"{self.accounting.arrived:,} are accounted for"
             )
         malformed = Counter({(topic, str(reason)): n for (topic, reason), n in self.planted.malformed.items()})
         for topic, reason in sorted({*malformed, *self.dead_letters}):

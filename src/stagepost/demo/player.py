@@ -66,8 +66,8 @@ class Player:
     def turn(self, now: float, wall: float, parts_read: int, events_read: int) -> Sequence[Post]:
         """What to publish now. ``wall``: Unix seconds, to be found again by ``published_at``.
 
-        ``parts_read``: parts that ``normalise`` has taken; ``events_read``: events that ``journey`` has taken, with
-        the parts that ``normalise`` rejected.
+        ``parts_read``: parts that ``normalise`` has taken; ``events_read``: parts and company events that are in a
+        class of the accounting.
         """
         if self._began is None:
             self._began = self._turned = now

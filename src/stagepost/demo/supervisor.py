@@ -230,12 +230,11 @@ class _Run:
 
     def _arrived(self) -> bool:
         sums = self._seen.accounting()
-        events = sums.events - sums.rerouted + sums.without_event
-        return sums.parts == self._sent.parts and events == self._sent.events
+        return sums.parts == self._sent.parts and sums.arrived == self._sent.events
 
     def _progress(self) -> tuple[int, int]:
         sums = self._seen.accounting()
-        return sums.parts, sums.events - sums.rerouted
+        return sums.parts, sums.arrived
 
     # Watching
 

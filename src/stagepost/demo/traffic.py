@@ -25,8 +25,9 @@ from stagepost.events import DAY, HOUR, MICROS, MINUTE, Reason, rfc3339
 SPAN = 21 * DAY
 """Of the history: long enough for 14 quiet days and their timers."""
 
-COMPLAINT_CAMPAIGN = "weekly-2"
-UNSUBSCRIBE_CAMPAIGN = "nurture-4"
+COMPLAINT_CAMPAIGN = "weekly-3"
+UNSUBSCRIBE_CAMPAIGN = "nurture-5"
+"""Late in the history: an incident is resolved about a week after its spike, and should be seen firing in the end."""
 
 _CONTACTS = 3_400
 _IMPORTED = 3_150
@@ -136,12 +137,12 @@ _CAMPAIGNS = (
     _Campaign("weekly-1", "postmark", 2.4, 0.5),
     _Campaign("nurture-2", "sendgrid", 4.3, 0.5),
     _Campaign("nurture-3", "sendgrid", 6.4, 0.45),
-    _Campaign(COMPLAINT_CAMPAIGN, "postmark", 8.3, 1.0),
-    _Campaign(UNSUBSCRIBE_CAMPAIGN, "sendgrid", 11.3, 1.0),
-    _Campaign("promo-autumn", "postmark", 13.4, 0.3),
-    _Campaign("weekly-3", "postmark", 15.4, 0.4),
-    _Campaign("nurture-5", "sendgrid", 17.3, 0.45),
-    _Campaign("weekly-4", "postmark", 19.1, 0.4),
+    _Campaign("weekly-2", "postmark", 8.3, 0.45),
+    _Campaign("promo-autumn", "postmark", 10.4, 0.3),
+    _Campaign("nurture-4", "sendgrid", 12.3, 0.45),
+    _Campaign(COMPLAINT_CAMPAIGN, "postmark", 15.3, 1.0),
+    _Campaign(UNSUBSCRIBE_CAMPAIGN, "sendgrid", 17.2, 1.0),
+    _Campaign("weekly-4", "postmark", 19.3, 0.3),
 )
 
 
@@ -360,8 +361,8 @@ class _Author:
         else:
             person.left_at["all"] = at
             self._report(mail, "unsubscribe", at)
-            if rng.random() < 0.4:
-                back = at + round(rng.uniform(2.5, 6) * DAY)
+            if rng.random() < 0.5:
+                back = at + round(rng.uniform(2.1, 4) * DAY)
                 del person.left_at["all"]
                 person.since = back
                 self._tell(person.contact, "contact.subscribed", back, {"source": "form"})

@@ -117,5 +117,5 @@ def test_the_summary_tells_the_sum_the_funnel_the_moves_and_the_alerts() -> None
     assert "14 = 8 applied + 2 duplicate + 1 late + 0 suppressed + 3 dead-lettered: the sums close" in text
     assert "subscribed" in text and "enter 5  exit 1" in text
     assert "fired 2026-11-12T09:35Z, now firing: 36 vs 1" in text
-    assert "unsubscribe spike planted in nurture-4" in text and "has not fired" in text
+    assert "unsubscribe spike planted in nurture-5" in text and "has not fired" in text
     assert "median 0.2 s" in text and "undecodable 3 (3 planted)" in text
