@@ -53,3 +53,27 @@ class MirrorKeys:
 
     def _tag(self, partition: int) -> str:
         return f"{{{self.app}:{partition}}}"
+
+
+@dataclass(frozen=True)
+class SentKeys:
+    """Keys of what receivers were told, on one installation; no part of a mirror."""
+
+    app: str
+
+    @classmethod
+    def of(cls, prefix: str) -> SentKeys:
+        """
+        >>> SentKeys.of("").epoch, SentKeys.of("acme.").sent("log")
+        ('{stagepost/notify}:epoch', '{acme./notify}:sent:log')
+        """
+        return cls(prefix or "stagepost")
+
+    @property
+    def epoch(self) -> str:
+        """Text: a name for this content, lost together with it."""
+        return f"{{{self.app}/notify}}:epoch"
+
+    def sent(self, receiver: str) -> str:
+        """Hash of incident id to the last revision that ``receiver`` was told, see ``sent_log``."""
+        return f"{{{self.app}/notify}}:sent:{receiver}"
