@@ -131,14 +131,16 @@ def test_a_late_write_of_before_a_wipe_is_refused_by_its_nonce(mirror: Mirror) -
     assert mirror.states(0) == {}
 
 
-def test_a_partial_batch_is_not_read_and_finished_by_its_last_part(mirror: Mirror) -> None:
+def test_a_partial_batch_is_read_as_such_and_finished_by_its_last_part(mirror: Mirror) -> None:
     mirror.wipe(0, at(0))
     assert mirror.apply(0, 0, [("a", b"1", None)], at(0, partial=True)) is Outcome.OK
-    assert mirror.read(0, ["a"]) is None
+    unfinished = mirror.read(0, ["a"])
+    assert unfinished is not None
+    assert unfinished.partial
     assert mirror.apply(0, 0, [("b", b"1", None)], at(1)) is Outcome.OK
     snapshot = mirror.read(0, ["a", "b"])
     assert snapshot is not None
-    assert snapshot.values == {"a": b"1", "b": b"1"}
+    assert (snapshot.partial, snapshot.values) == (False, {"a": b"1", "b": b"1"})
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 7])

@@ -53,10 +53,10 @@ class MemoryMirror:
     def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:
         with self._lock:
             at = self.checkpoints.get(partition)
-            if at is None or at.partial:
+            if at is None:
                 return None
             values = self.values.get(partition, {})
-            return Snapshot(at.seq, at.nonce, {key: values.get(key) for key in keys})
+            return Snapshot(at.seq, at.nonce, at.partial, {key: values.get(key) for key in keys})
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         with self._lock:

@@ -65,10 +65,10 @@ class RedisMirror:
             args += (bucket_of(key), key)
         with _routed("reading states from the mirror"):
             answer = self._read([self._keys.checkpoint(partition)], args)
-        if not answer or answer[2] == b"1":
+        if not answer:
             return None
         values = dict(zip(keys, answer[3:], strict=True))
-        return Snapshot(int(answer[0]), answer[1].decode(), values)
+        return Snapshot(int(answer[0]), answer[1].decode(), answer[2] == b"1", values)
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         fields = _encode(then)

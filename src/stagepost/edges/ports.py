@@ -276,6 +276,7 @@ class Snapshot(Struct, frozen=True):
 
     seq: int
     nonce: str
+    partial: bool
     values: Mapping[str, bytes | None]
 
 
@@ -285,7 +286,7 @@ class Mirror(Protocol):
     def checkpoint(self, partition: int) -> Checkpoint | None: ...
 
     def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:
-        """Values and the batch they show, seen at one instant; None where no whole batch is shown."""
+        """Values and the batch they show, seen at one instant; None where there is no checkpoint."""
         ...
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:

@@ -228,7 +228,7 @@ class StatefulWork:
         placed, before = written.placed, owned.checkpoint
         assert placed is not None, "the control record was acknowledged before its transaction was committed"
         assert before is not None
-        self._processor.applied(owned.state, plan)  # type: ignore[arg-type]
+        self._processor.applied(owned.state, plan)
         owned.seq, owned.next_offset = plan.seq, plan.next_offset
         now = time.monotonic()
         if placed.timestamp is not None:
@@ -304,14 +304,16 @@ class StatefulWork:
         assert owned.checkpoint is not None
         began = time.monotonic()
         snapshot = self._mirror.read(owned.number, keys)
-        # A batch in several calls shows as no snapshot; while batches are pending it is one of ours, over in a moment.
-        while snapshot is None and owned.pending and time.monotonic() < began + _BATCH_S:
+        # A batch of several calls is half there; while batches are pending it is one of ours, over in a moment.
+        while snapshot is not None and snapshot.partial and owned.pending and time.monotonic() < began + _BATCH_S:
             time.sleep(0.002)
             snapshot = self._mirror.read(owned.number, keys)
         self._counters.observe("state_operation_duration_seconds", time.monotonic() - began, "read")
         # Any batch in this range will do: what a later one changes is in ``pending`` and was not asked for.
         if snapshot is None or snapshot.nonce != owned.checkpoint.nonce:
             raise MirrorRefused(f"partition {owned.number}: the mirror was emptied")
+        if snapshot.partial:
+            raise MirrorRefused(f"partition {owned.number}: the mirror is in the middle of a batch")
         if not owned.applied_seq <= snapshot.seq <= owned.seq:
             raise MirrorRefused(f"partition {owned.number}: the mirror shows batch {snapshot.seq}, not {owned.seq}")
         return snapshot.values
