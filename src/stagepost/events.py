@@ -143,7 +143,7 @@ class Event(Struct, frozen=True, kw_only=True):
     user_agent: str | UnsetType = UNSET
     smtp: Smtp | UnsetType = UNSET
     attempt: int | UnsetType = UNSET
-    verified: bool | None | UnsetType = UNSET
+    verified: bool | UnsetType | None = UNSET
     raw: RawPlace | UnsetType = UNSET
     cut: tuple[str, ...] | UnsetType = UNSET
     v: int | UnsetType = UNSET
@@ -235,7 +235,7 @@ class Tally(Struct, frozen=True, gc=False, array_like=True):
 
 
 class TallyBatch(Struct, frozen=True, kw_only=True):
-    """One record of ``stagepost.tallies``: what one transaction of input partition ``p`` counted for one tally partition."""
+    """One record of ``stagepost.tallies``: what one transaction of partition ``p`` counted for one tally partition."""
 
     p: int
     seq: int

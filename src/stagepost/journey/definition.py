@@ -43,7 +43,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """How many matching events make a condition hold: ``times`` within ``within`` (None: over the run), perhaps per campaign."""
+    """How many matching events make a condition hold: ``times``, within ``within`` (None: over the run)."""
 
     times: int = 1
     within: int | None = None
@@ -86,7 +86,7 @@ class Opened:
 class ScopePattern:
     """Which subscription scopes a condition speaks of.
 
-    ``any``: every scope. ``all``: scope all or domain. ``scope``: ``scope`` None means any scope whose id matches ``id``.
+    ``any``: every scope. ``all``: scope all or domain. ``scope``: one scope (None: any) whose id matches ``id``.
     """
 
     reach: Literal["any", "all", "scope"]
@@ -170,7 +170,19 @@ class Not:
 
 
 Condition = (
-    EventIs | Clicked | Opened | Subscribed | Unsubscribed | NoClick | Quiet | Missed | Stuck | After | AnyOf | AllOf | Not
+    EventIs
+    | Clicked
+    | Opened
+    | Subscribed
+    | Unsubscribed
+    | NoClick
+    | Quiet
+    | Missed
+    | Stuck
+    | After
+    | AnyOf
+    | AllOf
+    | Not
 )
 
 
@@ -257,7 +269,7 @@ class TestLine:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One expected record of a test. ``stall`` is ``OFFSET stall STAGE``; else a move from ``source`` (None: none) to ``target``."""
+    """One expected record of a test: a stall in ``target``, or a move from ``source`` (None: none) to ``target``."""
 
     offset: int
     kind: Literal["move", "stall"]

@@ -92,7 +92,7 @@ def _common_form(url: str) -> tuple[bytes | None, tuple[tuple[str, str], ...]]:
 
 
 def _split(text: str) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
-    """Host in lower case, path segments as written, query pairs without ``utm_*``; no host for ``mailto:`` and alike."""
+    """Host in lower case, path segments as written, query without ``utm_*``; no host for ``mailto:`` and alike."""
     rest = text.partition("#")[0]
     scheme = _SCHEME.match(rest)
     if scheme:

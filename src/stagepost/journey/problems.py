@@ -113,7 +113,7 @@ BAD_MISSED = _error(
 BAD_AFTER_SEND = _error(
     "SP306",
     "after_send where it has no meaning",
-    "after_send measures from the last delivered send, so not on email.delivered itself; on unsubscribed, campaign needs it.",
+    "after_send measures from the last delivered send, so not on email.delivered; on unsubscribed campaign needs it.",
     "unsubscribed: any, after_send: 24h",
 )
 BAD_WHERE = _error(

@@ -44,7 +44,7 @@ def run_timeline(journey: Journey, test: Timeline) -> TimelineResult:
     for event, at in timeline_events(test.events):
         for _, step in fold.event(event, at):
             moves += step.moves
-    last = max((line.offset for line in (*test.events, *test.expect)), default=0)
+    last = max([line.offset for line in test.events] + [line.offset for line in test.expect], default=0)
     for _, step in fold.run_to(START + last):
         moves += step.moves
     return TimelineResult(
