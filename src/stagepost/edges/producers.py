@@ -154,7 +154,9 @@ class KafkaPublisher:
         self._names = names
         # 0: never give up on a record; an incident that is not announced would be worse than a late one.
         endless = {"enable.idempotence": True, "message.timeout.ms": 0}
-        self._producer = Producer({**COMMON, **settings, **endless}, logger=_LOGGER)
+        # gzip, because it is the only codec that Faust's client reads without a further library; these are few records.
+        readable = {"compression.type": "gzip"}
+        self._producer = Producer({**COMMON, **settings, **endless, **readable}, logger=_LOGGER)
 
     def publish(self, emits: Sequence[Emit]) -> None:
         for emit in emits:
