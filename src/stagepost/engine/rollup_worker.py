@@ -352,11 +352,9 @@ class _Rollup:
         if not (closes or writes or moves):
             return
         scope = self._scope(key)
-        scope.counters.forget(self._reference(watermark))
         if closes and watermark is not None:
             for window, start, cell in scope.counters.close(watermark):
                 self._write(key, scope, window, start, cell, watermark)
-            scope.close_at = scope.counters.next_due()
         if moves and watermark is not None:
             for metric, alarm in scope.alarms.items():
                 scope.alarms[metric], changes = advance(
@@ -368,6 +366,9 @@ class _Rollup:
             for window, start, cell in scope.counters.flush():
                 self._write(key, scope, window, start, cell, watermark)
             scope.flushed_at, scope.flush_at = self._inputs.now, None
+        scope.counters.forget(self._reference(watermark))
+        if closes:
+            scope.close_at = scope.counters.next_due()
 
     def _write(self, key: str, scope: Scope, window: Window, start: int, cell: Cell, watermark: int | None) -> None:
         type_, id_ = key.split("/", 1)

@@ -104,10 +104,12 @@ class Counters(Struct, array_like=True):
                 yield BY_NAME[name], start, cells[start]
 
     def forget(self, reference: int) -> None:
-        """Drop the windows that take no counts any more when event time has come to ``reference``."""
+        """Drop the windows that take no counts any more when event time has come to ``reference``, but for those of
+        which something is still to be written."""
         for name, cells in self.cells.items():
             window = BY_NAME[name]
-            for start in [start for start in cells if not window.takes(start, reference)]:
+            over = [at for at, cell in cells.items() if not cell.changed and not window.takes(at, reference)]
+            for start in over:
                 del cells[start]
 
 

@@ -93,6 +93,7 @@ def test_what_comes_too_late_for_a_window_is_told_and_counted_in_the_longer_ones
 def test_what_takes_no_counts_any_more_is_forgotten_and_a_scope_that_is_over_asks_for_that_once() -> None:
     counters = Counters()
     counters.add(NOON, {"sent": 3}, 0)
+    list(counters.flush())
     list(counters.close(NOON * BIN + 30 * DAY))
     due = counters.next_due()
     assert (NOON + 12) * BIN + 8 * DAY == due
@@ -103,6 +104,15 @@ def test_what_takes_no_counts_any_more_is_forgotten_and_a_scope_that_is_over_ask
     }
     assert None is counters.next_due()
     assert {"sent": 3} == counters.life()
+
+
+def test_what_is_still_to_be_written_is_not_forgotten() -> None:
+    counters = Counters()
+    counters.add(NOON, {"sent": 3}, 0)
+    counters.forget(NOON * BIN + 400 * DAY)
+    assert ["5m", "1h", "1d", "7d", "all"] == [name for name, *_ in written(counters)]
+    counters.forget(NOON * BIN + 400 * DAY)
+    assert ["all"] == [name for name, cells in counters.cells.items() if cells]
 
 
 def test_a_copy_is_independent() -> None:
@@ -118,6 +128,7 @@ def test_a_year_of_traffic_is_kept_in_bounded_space() -> None:
     for bin_ in range(NOON, NOON + 366 * 288, 12):
         counters.add(bin_, {"sent": 1}, bin_ * BIN)
         if bin_ % 288 == 0:
+            list(counters.flush())
             counters.forget(bin_ * BIN)
     assert all(len(cells) <= 400 for cells in counters.cells.values())
     assert {"sent": 366 * 24} == counters.life()
