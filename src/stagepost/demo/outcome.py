@@ -53,7 +53,7 @@ class Outcome:
     @property
     def problems(self) -> tuple[str, ...]:
         """Why the demo failed; empty when it did not."""
-        found = [f"role {role} ended and was started again" for role in self.restarts]
+        found = []
         if not self.balanced:
             found.append(
                 f"the sums do not close: {self.published_events:,} events were published, "
@@ -109,6 +109,7 @@ class Outcome:
             "dead_letters": {f"{topic} {reason}": n for (topic, reason), n in sorted(self.dead_letters.items())},
             "latency": {"median_s": self._quantile(0.5), "p95_s": self._quantile(0.95)},
             "complete": self.complete,
+            "restarts": list(self.restarts),
             "problems": list(self.problems),
         }
 
@@ -121,6 +122,7 @@ class Outcome:
             *self._spikes(),
             f"dead       {_by_reason(self.dead_letters)} ({self.planted.malformed.total()} planted)",
             *self._latency(),
+            *(f"restart    {role} ended and was started again" for role in self.restarts),
             *(f"PROBLEM    {problem}" for problem in self.problems),
         ]
 

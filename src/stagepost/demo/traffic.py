@@ -25,9 +25,9 @@ from stagepost.events import DAY, HOUR, MICROS, MINUTE, Reason, rfc3339
 SPAN = 21 * DAY
 """Of the history: long enough for 14 quiet days and their timers."""
 
-COMPLAINT_CAMPAIGN = "weekly-3"
+COMPLAINT_CAMPAIGN = "weekly-4"
 UNSUBSCRIBE_CAMPAIGN = "nurture-5"
-"""Late in the history: an incident is resolved about a week after its spike, and should be seen firing in the end."""
+"""Late in the history: an incident is resolved some days after its spike, and should be seen firing in the end."""
 
 _CONTACTS = 3_400
 _IMPORTED = 3_150
@@ -35,7 +35,7 @@ _IMPORTED = 3_150
 _IMPORT_SPAN = 20 * HOUR
 
 _COMPLAINT_SHARE = 0.013
-_UNSUBSCRIBE_SHARE = 0.03
+_UNSUBSCRIBE_SHARE = 0.05
 """Of the planted campaigns' deliveries, some 3,000. A threefold rate could not be told from chance at this volume."""
 
 _MALFORMED_ROUNDS = 3
@@ -140,9 +140,9 @@ _CAMPAIGNS = (
     _Campaign("weekly-2", "postmark", 8.3, 0.45),
     _Campaign("promo-autumn", "postmark", 10.4, 0.3),
     _Campaign("nurture-4", "sendgrid", 12.3, 0.45),
-    _Campaign(COMPLAINT_CAMPAIGN, "postmark", 15.3, 1.0),
-    _Campaign(UNSUBSCRIBE_CAMPAIGN, "sendgrid", 17.2, 1.0),
-    _Campaign("weekly-4", "postmark", 19.3, 0.3),
+    _Campaign("weekly-3", "postmark", 14.4, 0.3),
+    _Campaign(COMPLAINT_CAMPAIGN, "postmark", 17.3, 1.0),
+    _Campaign(UNSUBSCRIBE_CAMPAIGN, "sendgrid", 19.2, 1.0),
 )
 
 
@@ -361,7 +361,7 @@ class _Author:
         else:
             person.left_at["all"] = at
             self._report(mail, "unsubscribe", at)
-            if rng.random() < 0.5:
+            if rng.random() < 0.7:
                 back = at + round(rng.uniform(2.1, 4) * DAY)
                 del person.left_at["all"]
                 person.since = back

@@ -108,8 +108,10 @@ def test_an_alert_where_nothing_was_planted_is_a_problem() -> None:
     )
 
 
-def test_a_role_that_had_to_be_started_again_is_a_problem() -> None:
-    assert ["role journey ended and was started again"] == list(replace(GOOD, restarts=["journey"]).problems)
+def test_a_role_that_had_to_be_started_again_is_told() -> None:
+    restarted = replace(GOOD, restarts=["notify"])
+    assert ["notify"] == restarted.as_json()["restarts"]
+    assert "restart    notify ended and was started again" in restarted.as_text()
 
 
 def test_the_summary_tells_the_sum_the_funnel_the_moves_and_the_alerts() -> None:
