@@ -11,7 +11,7 @@ import os
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -120,9 +120,9 @@ class Stage:
         """Roles that ended since the last call; they are started again after a pause."""
         return () if self._roles is None else self._roles.check()
 
-    def not_ready(self) -> dict[str, str]:
-        """Roles that do not serve yet, with what they say."""
-        found = {role: self._ask(role, "/readyz") for role in self.ports}
+    def not_ready(self, roles: Iterable[str]) -> dict[str, str]:
+        """Those of ``roles`` that do not serve yet, with what they say."""
+        found = {role: self._ask(role, "/readyz") for role in roles}
         return {role: text.strip() or "starting" for role, (ok, text) in found.items() if not ok}
 
     def counters(self, role: str) -> Counters | None:
@@ -154,6 +154,8 @@ class Stage:
             "STAGEPOST_PREFIX": PREFIX,
             "STAGEPOST_JOURNEYS": str(JOURNEYS),
             "STAGEPOST_IDENTITY__TENANT_KEY": secrets.token_hex(32),
+            # Whatever a library of theirs writes there goes with the folder.
+            "TMPDIR": str(home),
         }
         if not servers.own_kafka and servers.librdkafka:
             settings["STAGEPOST_KAFKA__LIBRDKAFKA"] = json.dumps(dict(servers.librdkafka))

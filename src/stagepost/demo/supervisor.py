@@ -49,6 +49,9 @@ _STEADY_S = 1.5
 _STALLED_S = 60.0
 """A player held back for so long: something is broken."""
 
+_WAITED_FOR = ("normalise", "journey", "rollup")
+"""Before anything is played. ``notify`` starts slowest and reads its topic from the beginning, so it may come later."""
+
 _TURN_S = 0.03
 _SHOW_S = 0.25
 _ASK_S = 0.2
@@ -163,7 +166,7 @@ class _Run:
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _READY_S
-        while waiting := self._stage.not_ready():
+        while waiting := self._stage.not_ready(_WAITED_FOR):
             self._look(time.monotonic())
             if self._asked.is_set():
                 return
@@ -171,7 +174,7 @@ class _Run:
                 role, reason = next(iter(waiting.items()))
                 raise RoleFailed(f"{role} is not ready after {_READY_S:g} s: {reason}\n{self._stage.log(role)}")
             time.sleep(0.1)
-        self._screen.say(f"all roles ready after {time.monotonic() - self._began:.1f} s")
+        self._screen.say(f"roles ready after {time.monotonic() - self._began:.1f} s")
 
     def _play(self, publisher: KafkaPublisher) -> None:
         """Publish the history. Goes on past the given time on a machine that is too slow for it: half a history would
