@@ -133,6 +133,7 @@ class Installation:
                         message.key(),
                         message.value(),
                         dict(message.headers() or []),
+                        tuple(message.headers() or ()),
                     )
                 )
             return sorted(read, key=lambda r: (r.partition, r.offset))
@@ -150,6 +151,8 @@ class Read:
     key: bytes | None
     value: bytes | None
     headers: dict[str, bytes]
+    header_list: tuple[tuple[str, bytes], ...] = ()
+    """The same as they lie there: in their order, repeated names included."""
 
     def json(self) -> Any:
         return json.loads(self.value or b"null")

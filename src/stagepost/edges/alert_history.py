@@ -38,6 +38,7 @@ _READER: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "queued.max.messages.kbytes": 4096,
+    "reconnect.backoff.ms": 500,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,12 +56,15 @@ _STALLED_S = 60.0
 _LAST_ATTEMPT_S = 3.0
 """For attempts under way when the role is asked to end; what is cut off is repeated after the restart."""
 
+_STOP_S = 4.0
+"""For Faust to commit and leave the group, which takes a second."""
+
 _NOT_A_READERS = frozenset(
     {"session.timeout.ms", "max.poll.interval.ms", "transaction.timeout.ms", "message.timeout.ms"}
 )
 """Raw settings of group members and producers, which the clients here are not."""
 
-_NOISY = ("aiokafka", "faust", "mode")
+_NOISY = ("aiokafka", "faust", "mode", "librdkafka")
 
 
 class NotifyRole:
@@ -120,7 +124,7 @@ class _Notifier:
         self._measured: frozenset[int] = frozenset()
         self._owned: frozenset[int] = frozenset()
         self._deliveries: list[asyncio.Task[None]] = []
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[bool] | None = None
         self._worker: FaustWorker | None = None
         self.turned_at = time.monotonic()
 
@@ -159,6 +163,7 @@ class _Notifier:
         worker = self._worker = FaustWorker(
             self._app, loop=self._loop, override_logging=False, redirect_stdouts=False, quiet=True
         )
+        worker.spinner = None  # it would write to standard output
         self._history.start()
         self._starting = asyncio.ensure_future(worker.start(), loop=self._loop)
         with suppress(asyncio.CancelledError):
@@ -171,14 +176,21 @@ class _Notifier:
 
     def close(self) -> None:
         """Give back everything; raises what the worker died of."""
-        if self._ending is not None:
-            self._loop.run_until_complete(self._ending)
         self._history.close()
-        self._loop.run_until_complete(self._release())
-        if self._worker is None:
+        worker = self._worker
+        if worker is None:
+            self._loop.run_until_complete(self._release())
             self._loop.close()
-        else:
-            self._worker.stop_and_shutdown()
+            return
+        self.begin_to_end()
+        assert self._ending is not None
+        ended = self._loop.run_until_complete(self._ending)
+        self._loop.run_until_complete(self._release())
+        if not ended:
+            self._log.warning("Faust does not end and is left behind", timeout_s=_STOP_S, exc_info=worker.crash_reason)
+            # Its consumer's thread is no daemon: without a broker it would hold up the process for ever.
+            os._exit(0 if worker.crash_reason is None else 1)
+        worker.stop_and_shutdown()
 
     def _define(self) -> None:
         """Agent, timer and tasks of the app. An exception in any of them ends the process."""
@@ -283,13 +295,16 @@ class _Notifier:
         if self._worker is not None:
             self._loop.create_task(self._worker.crash(error))
 
-    async def _end(self, worker: FaustWorker) -> None:
+    async def _end(self, worker: FaustWorker) -> bool:
+        """Whether Faust came to its end; after a crash it may have done so before."""
         for courier in self._desk.couriers:
             courier.stop()
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=_LAST_ATTEMPT_S)
-        await worker.stop()
+        stopping = self._loop.create_task(worker.stop())
+        ended, _ = await asyncio.wait([stopping], timeout=_STOP_S)
         self._starting.cancel()
+        return bool(ended)
 
     async def _release(self) -> None:
         await self._session.close()
