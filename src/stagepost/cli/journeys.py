@@ -132,7 +132,7 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Fold events as the worker does and print the transitions: JSON lines, or a funnel and a timeline.
 
-        Example: stagepost convert sendgrid body.json | stagepost simulate journeys/ --events - --json
+        Example: stagepost simulate journeys/ --events events.ndjson --until 2026-12-01T00:00:00Z --json
         """
         from stagepost.events import encode_json
         from stagepost.journey.compile import compile_program

@@ -1,0 +1,150 @@
+"""validate, explain-code, test, simulate: output, exit codes, formats."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import zstandard
+from typer.testing import CliRunner, Result
+
+from stagepost.cli.app import build
+
+GOOD = "journey: j\nstages:\n  - one: contact.subscribed\n  - two: {clicked: any}\n"
+BROKEN = "journey: b\nstages:\n  - one: {clicked: pricng}\n"
+WARNED = "journey: w\nstages:\n  - one: {opened: any}\n"
+EVENTS = [
+    {"id": "1", "type": "contact.subscribed", "occurred_at": "2026-03-01T10:00:00Z", "contact": "c1"},
+    {"id": "2", "type": "email.clicked", "occurred_at": "2026-03-02T10:00:00Z", "contact": "c1", "machine": False},
+]
+
+
+def run(*words: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(build(words), words, input=stdin)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    return tmp_path
+
+
+def test_validate_prints_file_line_column_code_and_the_fix(folder: Path) -> None:
+    (folder / "broken.yml").write_text(BROKEN)
+    result = run("validate", str(folder))
+    assert result.exit_code == 1
+    assert result.stdout == f"{folder}/broken.yml:3:20: SP201 'pricng' is no link\n"
+    assert "2 checked, 1 errors, 0 warnings" in result.stderr
+
+
+def test_warnings_do_not_fail_validate(folder: Path) -> None:
+    (folder / "w.yaml").write_text(WARNED)
+    result = run("validate", str(folder / "w.yaml"))
+    assert (result.exit_code, "SP604" in result.stdout) == (0, True)
+
+
+def test_validate_speaks_json_github_and_sarif(folder: Path) -> None:
+    (folder / "b.yaml").write_text(BROKEN)
+    path = str(folder / "b.yaml")
+    (problem,) = json.loads(run("validate", path, "--json").stdout)["problems"]
+    assert (problem["line"], problem["column"], problem["code"], problem["severity"]) == (3, 20, "SP201", "error")
+    assert run("validate", path, "--format", "github").stdout.startswith(
+        f"::error file={path},line=3,col=20,title=SP201::"
+    )
+    sarif = json.loads(run("validate", path, "--format", "sarif").stdout)
+    (found,) = sarif["runs"][0]["results"]
+    assert (found["ruleId"], found["locations"][0]["physicalLocation"]["region"]["startLine"]) == ("SP201", 3)
+
+
+def test_a_path_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    assert run("validate", str(tmp_path / "none.yaml")).exit_code == 2
+    assert run("validate", str(tmp_path)).exit_code == 2
+
+
+def test_two_files_cannot_define_the_same_journey(folder: Path) -> None:
+    (folder / "other.yaml").write_text(GOOD)
+    result = run("validate", str(folder))
+    assert (result.exit_code, "SP106" in result.stdout) == (1, True)
+
+
+def test_a_file_that_is_no_text_is_a_problem_not_a_crash(folder: Path) -> None:
+    (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert (run("validate", str(folder)).exit_code, "SP001" in run("validate", str(folder)).stdout) == (1, True)
+
+
+def test_explain_code_says_rule_and_example() -> None:
+    assert run("explain-code", "SP302").stdout.startswith("SP302 error: setback without a way out\n")
+    assert json.loads(run("explain-code", "SP604", "--json").stdout)["severity"] == "warning"
+    assert run("explain-code", "SP999").exit_code == 2
+
+
+TESTS = GOOD + "tests:\n  - name: passes\n    events: [0d contact.subscribed]\n    expect: [0d none -> one]\n"
+
+
+def test_test_runs_what_is_in_the_file_and_shows_the_difference(folder: Path) -> None:
+    path = folder / "t.yaml"
+    path.write_text(TESTS + "  - name: fails\n    events: [0d contact.subscribed]\n    expect: [0d none -> two]\n")
+    junit = folder / "report.xml"
+    result = run("test", str(path), "--junit", str(junit))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "ok   j: passes",
+        "FAIL j: fails",
+        "       - 0d none -> two",
+        "       + 0d none -> one",
+    ]
+    suite = ET.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:
+    (folder / "good.yaml").write_text(TESTS)
+    result = run("test", str(folder), "--json")
+    assert result.exit_code == 0
+    assert [t["passed"] for t in json.loads(result.stdout)["tests"]] == [True]
+
+
+def lines(events: list[dict[str, object]]) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def test_simulate_prints_transitions_as_json_lines(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=lines(EVENTS))
+    moves = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert [(m["from"], m["to"], m["kind"]) for m in moves] == [(None, "one", "enter"), ("one", "two", "advance")]
+
+
+def test_simulate_reads_files_and_compressed_files_alike(folder: Path) -> None:
+    plain, packed = folder / "e.ndjson", folder / "e.ndjson.zst"
+    plain.write_bytes(lines(EVENTS))
+    packed.write_bytes(zstandard.compress(lines(EVENTS)))
+    results = [run("simulate", str(folder / "good.yaml"), "--events", str(p), "--json").stdout for p in (plain, packed)]
+    assert results[0] == results[1] != ""
+
+
+def test_a_bad_line_is_told_with_its_number_and_skipped_with_exit_code_3(folder: Path) -> None:
+    stdin = lines(EVENTS[:1]) + b"{cut\n\n" + lines(EVENTS[1:])
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=stdin)
+    assert result.exit_code == 3
+    assert len(result.stdout.splitlines()) == 2
+    assert "line 2: undecodable" in result.stderr
+
+
+def test_simulate_of_a_broken_journey_says_what_validate_says_and_moves_nobody(folder: Path) -> None:
+    (folder / "b.yaml").write_text(BROKEN)
+    result = run("simulate", str(folder / "b.yaml"), "--events", "-", stdin=lines(EVENTS))
+    assert (result.exit_code, result.stdout, "SP201" in result.stderr) == (1, "", True)
+
+
+def test_simulate_for_people_shows_funnel_and_moves(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
+    assert "reached" in result.stdout
+    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)" in result.stdout
+
+
+def test_until_must_be_a_time(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", "soon", stdin=b"")
+    assert result.exit_code == 2

@@ -1,0 +1,81 @@
+"""The normalise role as a pure processor: headers in, events and dead letters out, a sum that closes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stagepost.engine.normalise_worker import NormaliseProcessor
+from stagepost.engine.plan import PartitionPlan, Record, Topic
+from stagepost.events import MICROS, parse_rfc3339
+from stagepost.normalise import AccountConfig
+
+RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
+HEADERS = (("provider", b"sendgrid"), ("received_at", b"2026-11-02T09:20:00Z"), ("traceparent", b"00-1-2-01"))
+PROCESSOR = NormaliseProcessor({"vip": AccountConfig(contact_keys=("crm",))}, b"k" * 16, "acme.", "acme.g")
+
+
+def part(**fields: Any) -> dict[str, Any]:
+    return {
+        "event": "open",
+        "email": "a@example.com",
+        "timestamp": RECEIVED // MICROS - 60,
+        "contact_id": "c1",
+        **fields,
+    }
+
+
+def plan(value: bytes | None, headers: tuple[tuple[str, bytes], ...] = HEADERS, offset: int = 7) -> PartitionPlan:
+    record = Record(Topic.RAW, 2, offset, RECEIVED, b"k", value, headers)
+    return PROCESSOR.plan(2, 1, [record], offset + 1)
+
+
+def body(*parts: object) -> bytes:
+    return json.dumps(parts).encode()
+
+
+def test_an_event_goes_on_under_its_contact_with_its_place_and_trace() -> None:
+    (emit,) = plan(body(part())).emits
+    event = json.loads(emit.value or b"")
+    assert (emit.topic, emit.key, emit.partition) == (Topic.EVENTS, b"c1", None)
+    assert event["raw"] == {"part": 0, "topic": "acme.email.raw", "partition": 2, "offset": 7}
+    assert emit.headers == (("content-type", b"application/json"), ("traceparent", b"00-1-2-01"))
+
+
+def test_good_parts_go_on_and_the_body_is_one_dead_letter_for_its_bad_ones() -> None:
+    value = body(part(), 7, part(timestamp=1))
+    made = plan(value)
+    assert [emit.topic for emit in made.emits] == [Topic.EVENTS, Topic.RAW_DLQ]
+    letter = made.emits[1]
+    assert (letter.value, letter.key, dict(letter.headers)["stagepost-parts"]) == (
+        value,
+        b"k",
+        b"1:schema,2:implausible-time",
+    )
+    assert dict(letter.headers)["__dlq.errors.topic"] == b"acme.email.raw"
+
+
+def test_the_sum_of_parts_closes() -> None:
+    for value in (body(part(), 7), body(), b"", None, b"nope", body(part(event="x"), part(email="", contact_id=""))):
+        counts = plan(value).counts
+        assert counts["parts_total", "in"] == sum(
+            counts.get(("parts_total", outcome), 0) for outcome in ("event", "rejected", "no_event")
+        )
+
+
+def test_the_provider_is_told_by_the_header_or_the_record_is_refused() -> None:
+    for headers in ((), (("provider", b"pigeon"),), (("provider", b"\xff"),)):
+        (letter,) = plan(body(part()), headers).emits
+        assert dict(letter.headers)["stagepost-reason"] == b"unknown-provider"
+
+
+def test_the_account_header_chooses_the_account() -> None:
+    (emit,) = plan(body(part(crm="k9")), (*HEADERS, ("account", b"vip"))).emits
+    assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")
+
+
+def test_a_missing_or_broken_received_at_is_the_timestamp_of_the_record() -> None:
+    for text in (None, b"yesterday"):
+        headers = (("provider", b"sendgrid"),) + ((("received_at", text),) if text else ())
+        (emit,) = plan(body(part()), headers).emits
+        assert json.loads(emit.value or b"")["received_at"] == "2026-11-02T09:20:00.000Z"
