@@ -89,8 +89,8 @@ def test_scopes_of_withdrawals_and_classes_of_bounces() -> None:
 
 def test_a_test_passes_when_the_timeline_is_complete_and_in_order() -> None:
     made = journey(
-    lines = "'0d unsubscribed all', '0d resubscribed list:news', '0d unsubscribed', '0d bounced hard n-1'"
-    (test,) = journey(lines, "").tests
+        "0d contact.subscribed, 1d clicked https://example.com/, 5d order.completed total=50,"
+        " 6d unsubscribed list:news",
         "0d none -> one, 1d one -> two, 4d stall two, 5d two -> three, 6d three -> gone",
     )
     (result,) = run_timelines(made)
