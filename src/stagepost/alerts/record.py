@@ -144,7 +144,7 @@ def incident_id(fingerprint: str, began_at: int) -> str:
     """The fingerprint and the bin that fired, to the minute.
 
     >>> incident_id("8f3a", 5926147)
-    '8f3a-2026-05-06T08:55Z'
+    '8f3a-2026-05-03T21:35Z'
     """
     return f"{fingerprint}-{rfc3339(began_at * BIN)[:16]}Z"
 
