@@ -54,12 +54,14 @@ CONFIGS: Mapping[Topic, Mapping[str, str]] = MappingProxyType(
         Topic.RAW: _kept(7) | _BODIES,
         Topic.RAW_DLQ: _DEAD_LETTERS | _BODIES,
         Topic.EVENTS: _kept(30) | _BROKER_TIME,
-        Topic.EVENTS_DLQ: _DEAD_LETTERS,
+        # Whatever the events topic was allowed to hold must fit behind it, with the headers of a dead letter.
+        Topic.EVENTS_DLQ: _DEAD_LETTERS | _BODIES,
         Topic.TRANSITIONS: _kept(30),
         Topic.CONTACTS: _COMPACTED,
         Topic.STATE: _COMPACTED | _BROKER_TIME,
-        Topic.TALLIES: _kept(7) | _BROKER_TIME,
-        Topic.TALLIES_DLQ: _DEAD_LETTERS,
+        # One record holds all deltas of a batch; a backfill of one campaign over months exceeds Kafka's default of 1 MiB.
+        Topic.TALLIES: _kept(7) | _BROKER_TIME | _BODIES,
+        Topic.TALLIES_DLQ: _DEAD_LETTERS | _BODIES,
         Topic.ROLLUP: _COMPACTED | _BROKER_TIME,
         Topic.METRICS: _kept(90),
         Topic.ALERTS: _COMPACTED | {"cleanup.policy": "compact,delete", "retention.ms": str(30 * DAY_MS)},
