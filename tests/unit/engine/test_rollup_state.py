@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from stagepost.alerts import Alarm, judge
+from stagepost.alerts import Alarm, Phase, judge
 from stagepost.engine.rollup_state import (
     ATTENTION,
     CODEC,
@@ -87,3 +89,16 @@ def test_the_state_of_a_busy_campaign_stays_small() -> None:
         for scan in scope.scans.values():
             scan.observe(bin_, 200, 3)
     assert len(pack_scope(scope)) < 80_000
+
+
+GOLDEN = Path(__file__).parent / "golden" / f"rollup_scope_{CODEC}.bin"
+"""What this codec wrote when it was made; a worker of any later version has to read it."""
+
+
+def test_a_state_written_by_the_first_release_of_the_codec_reads_and_writes_the_same() -> None:
+    value = GOLDEN.read_bytes()
+    scope = unpack_scope(value)
+    assert value == pack_scope(scope)
+    assert {"delivered": 3000, "complained": 40} == scope.counters.life()
+    assert (Phase.FIRING, ATTENTION) == (scope.alarms["complaint"].phase, due_of(value))
+    assert 40 == scope.scans["complaint"].statistic(NOON).events
