@@ -59,7 +59,7 @@ CONFIGS: Mapping[Topic, Mapping[str, str]] = MappingProxyType(
         Topic.TRANSITIONS: _kept(30),
         Topic.CONTACTS: _COMPACTED,
         Topic.STATE: _COMPACTED | _BROKER_TIME,
-        # One record holds all deltas of a batch; a backfill of one campaign over months exceeds Kafka's default of 1 MiB.
+        # One record holds all deltas of a batch: a backfill of one campaign over months exceeds Kafka's 1 MiB.
         Topic.TALLIES: _kept(7) | _BROKER_TIME | _BODIES,
         Topic.TALLIES_DLQ: _DEAD_LETTERS | _BODIES,
         Topic.ROLLUP: _COMPACTED | _BROKER_TIME,
