@@ -12,6 +12,7 @@ from stagepost.edges.errors import Drop, MissingTopics, NewProducer, Retry, Unst
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.memory import MemoryBroker, MemoryLog
 from stagepost.edges.ports import (
+    Change,
     ChangeKind,
     Committed,
     Intake,
@@ -88,7 +89,7 @@ def until(what: Callable[[], bool], within_s: float = 15) -> None:
         assert time.monotonic() < deadline
 
 
-def polled(intake: Intake) -> list[object]:
+def polled(intake: Intake) -> list[Change]:
     intake.poll(100, 0.05)
     return list(intake.changes())
 
@@ -143,6 +144,19 @@ def test_nothing_is_delivered_before_the_start_and_then_from_the_offset_on(log: 
     records = taken(intake, 2)
     assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c")]
     assert {(record.topic, record.partition, record.key) for record in records} == {(Topic.EVENTS, 0, b"k")}
+
+
+def test_a_start_right_after_joining_skips_nothing(make_log: MakeLog) -> None:
+    log = make_log()
+    for partition in range(PARTITIONS):
+        publish(log, *[b"%d" % number for number in range(10)], partition=partition)
+    for _ in range(4):
+        intake = log.intake(Topic.EVENTS)
+        until(lambda intake=intake: any(change.kind is ChangeKind.ASSIGNED for change in polled(intake)))  # type: ignore[misc]
+        for partition in range(PARTITIONS):
+            intake.start(partition, 5)
+        assert {record.offset for record in taken(intake, 5 * PARTITIONS)} == set(range(5, 10))
+        intake.close()
 
 
 def test_a_halted_partition_delivers_again_from_where_it_is_started(log: Log, intake: Intake) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from stagepost.edges.errors import Drop, PartitionsChanged, Retry, SlowDown
+from stagepost.edges.errors import Drop, PartitionsChanged, SlowDown
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.mirror import RedisMirror, connect
@@ -90,8 +90,6 @@ class _Restoring:
 
     steps: Generator[None, None, Owned]
     since: float
-    ready: Owned | None = None
-    """Restored, but not started yet."""
 
 
 @dataclass
@@ -289,7 +287,6 @@ class Runner:
         restoring = self._restoring.pop(partition, None)
         if restoring is not None:
             restoring.steps.close()
-            owned = owned or restoring.ready
         if owned is not None:
             self._work.released(owned)
         self._undecided.pop(partition, None)
@@ -309,18 +306,12 @@ class Runner:
     def _advance_restores(self) -> None:
         assert self._work is not None
         for partition, restoring in list(self._restoring.items()):
-            if restoring.ready is None:
-                try:
-                    next(restoring.steps)
-                    continue
-                except StopIteration as finished:
-                    restoring.ready = finished.value
-            owned = restoring.ready
-            assert owned is not None
             try:
-                self._intake.start(partition, owned.next_offset)
-            except Retry:
+                next(restoring.steps)
                 continue
+            except StopIteration as finished:
+                owned: Owned = finished.value
+            self._intake.start(partition, owned.next_offset)
             del self._restoring[partition]
             now = time.monotonic()
             owned.active_at = now
