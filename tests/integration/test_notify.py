@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.integration.listeners import Listener, alert_record, listening
 from tests.integration.roles import Installation, Worker, wait_for
+from tests.listeners import Listener, alert_record, listening
 
 from stagepost.edges.embedded_kafka import EmbeddedKafka
 from stagepost.edges.keys import SentKeys

@@ -217,7 +217,8 @@ def _place_of(error: msgspec.ValidationError) -> str:
 class Incidents:
     """The newest revisions of every incident, from the records of all partitions, each read any number of times."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = INCIDENTS_LIMIT) -> None:
+        self._limit = limit
         self._incidents: dict[str, _Incident] = {}
         self._latest: dict[str, str] = {}
         self._live: Mapping[str, Alert] = {}
@@ -235,7 +236,7 @@ class Incidents:
         self._incidents[alert.incident_id] = _Incident(alert, alert if told_of else before)
         self._note_latest(alert)
         self._changed = True
-        if len(self._incidents) > INCIDENTS_LIMIT:
+        if len(self._incidents) > self._limit:
             self._forget()
         return True
 
@@ -297,7 +298,7 @@ class Incidents:
 
     def _forget(self) -> None:
         over = [incident_id for incident_id, known in self._incidents.items() if not known.newest.live]
-        for incident_id in over[: INCIDENTS_LIMIT // 10]:
+        for incident_id in over[: max(1, self._limit // 10)]:
             fingerprint = self._incidents.pop(incident_id).newest.fingerprint
             if self._latest.get(fingerprint) == incident_id:
                 del self._latest[fingerprint]
@@ -316,6 +317,9 @@ def inhibitions(live: Iterable[Alert]) -> dict[str, NotNotified]:
 
     A critical policy alert inhibits the spike warnings of its scope; a child with most of its parent's excess inhibits
     the parent; a parent inhibits the other children, unless they fired before it. Of several the largest is named.
+
+    A parent does not inhibit what lies in its culprit: the culprit may itself be explained by one of them, and then
+    nobody would be told. So of every group of alerts that inhibit each other one is told.
     """
     alerts = list(live)
     at: dict[tuple[str, ...], list[Alert]] = {}
@@ -331,12 +335,18 @@ def inhibitions(live: Iterable[Alert]) -> dict[str, NotNotified]:
             for policy in at.get((alert.metric, "policy", alert.scope["type"], alert.scope["id"]), ()):
                 if policy.severity is Severity.CRITICAL:
                     note(alert, 3, policy, Why.POLICY)
-        for place in _places_around(alert):
-            for parent in at.get(place, ()):
-                if parent.excess > 0 and alert.excess > CULPRIT_SHARE * parent.excess:
-                    note(parent, 2, alert, Why.CULPRIT)
-                elif alert.fired_at >= parent.fired_at:
-                    note(alert, 1, parent, Why.PARENT)
+    parents = {alert.incident_id: [p for place in _places_around(alert) for p in at.get(place, ())] for alert in alerts}
+    culprits: dict[str, set[tuple[str, ...]]] = {}
+    for alert in alerts:
+        for parent in parents[alert.incident_id]:
+            if alert.excess > CULPRIT_SHARE * parent.excess:
+                culprits.setdefault(parent.incident_id, set()).add(_place(alert))
+                note(parent, 2, alert, Why.CULPRIT)
+    for alert in alerts:
+        around = {_place(alert), *_places_around(alert)}
+        for parent in parents[alert.incident_id]:
+            if alert.fired_at >= parent.fired_at and around.isdisjoint(culprits.get(parent.incident_id, ())):
+                note(alert, 1, parent, Why.PARENT)
     return {
         incident_id: NotNotified(reason, by.incident_id)
         for incident_id, reasons in found.items()
@@ -364,8 +374,8 @@ def _by_excess(alert: Alert) -> tuple[float, str]:
 def headline(notification: Notification) -> str:
     """One line for a subject or a log."""
     alert = notification.alert
-    said = alert.severity if alert.status is Phase.FIRING else "over"
-    return f"{alert.status.upper()} ({said}): {alert.fields['summary']}"[:_SUMMARY_LIMIT]
+    severity = f" ({alert.severity})" if alert.status is Phase.FIRING else ""
+    return f"{alert.status.upper()}{severity}: {alert.fields['summary']}"[:_SUMMARY_LIMIT]
 
 
 def lines(notification: Notification) -> tuple[str, ...]:
