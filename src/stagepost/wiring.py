@@ -53,6 +53,7 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         prefix=settings.prefix,
         topics=OUTPUTS[role],
         batch=settings.engine.batch,
+        piece=settings.engine.piece,
         idle_after_s=settings.engine.idle_after,
         start_from=start,
         rebuild=options.rebuild,

@@ -2,12 +2,15 @@
 
 Half of the pace follows event time, half the number of posts, so that quiet nights pass quickly and bursts are
 stretched. The journeys take events up to 24 h late and a second of wall time is about 8 h of event time; hence the
-player holds back as soon as the roles are ``HOLD_AT`` behind. May not contain: a client, a sleep, a clock.
+player holds back as soon as the roles are ``HOLD_AT`` behind. And what a company publishes itself waits until the posts
+before it are normalised: else a registration would come before the click that led to it, which happened minutes, or
+here some milliseconds, earlier. May not contain: a client, a sleep, a clock.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -41,21 +44,24 @@ class Player:
         self._turned = 0.0
         self._share = 0.0
         self._next = 0
+        self._waiting: deque[tuple[int, Post]] = deque()
+        """Company events with the parts that have to be normalised before them."""
+        self._published: list[Post] = []
         self._turns: list[tuple[int, float]] = []
         self.held = False
         """Whether the last turn waited for the roles."""
 
     @property
     def done(self) -> bool:
-        return self._next == len(self._history.posts)
+        return len(self._published) == len(self._history.posts)
 
     @property
     def published(self) -> Sequence[Post]:
-        return self._history.posts[: self._next]
+        return self._published
 
     @property
     def clock(self) -> int:
-        """Event time up to which everything is published, micros."""
+        """Event time up to which every webhook is published, micros."""
         return self._history.posts[self._next - 1].at if self._next else self._history.start
 
     @property
@@ -73,8 +79,15 @@ class Player:
             self._began = self._turned = now
         passed, self._turned = now - self._turned, now
         self.held = self.behind(parts_read, events_read) > HOLD_AT
-        if self.held:
-            return ()
+        posts = [] if self.held else self._due(now, passed, wall)
+        while self._waiting and self._waiting[0][0] <= parts_read:
+            posts.append(self._waiting.popleft()[1])
+        self._published += posts
+        return posts
+
+    def _due(self, now: float, passed: float, wall: float) -> list[Post]:
+        """Posts to ``email.raw`` whose time has come; company events join those that wait."""
+        assert self._began is not None
         left_s = self._began + self._play_s - now
         nominal = passed / self._play_s
         pace = (1 - self._share) * passed / left_s if left_s > passed else nominal * _CATCH_UP
@@ -82,7 +95,14 @@ class Player:
         first, self._next = self._next, bisect_right(self._shares, self._share, lo=self._next)
         if self._next > first:
             self._turns.append((self.clock, wall))
-        return self._history.posts[first : self._next]
+        due = []
+        for number in range(first, self._next):
+            post = self._history.posts[number]
+            if post.topic == Topic.RAW:
+                due.append(post)
+            else:
+                self._waiting.append((self._parts[number], post))
+        return due
 
     def behind(self, parts_read: int, events_read: int) -> int:
         """How far the slower of the two roles is behind what is published, in micros of event time."""
@@ -94,6 +114,6 @@ class Player:
         return self.clock - self._history.posts[oldest].at if oldest < self._next else 0
 
     def published_at(self, at: int) -> float | None:
-        """Unix seconds when an event of time ``at`` was published in its turn; None before the first."""
+        """Unix seconds when a webhook about an event of time ``at`` was published; None when it was not yet."""
         number = bisect_left(self._turns, (at, 0.0))
         return self._turns[number][1] if number < len(self._turns) else None

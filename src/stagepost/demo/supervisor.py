@@ -190,7 +190,7 @@ class _Run:
             posts = player.turn(now, time.time(), *self._progress())
             self._publish(publisher, posts)
             self._clock = player.clock
-            if not player.held:
+            if posts:
                 moved_at = now
             elif now - moved_at > _STALLED_S:
                 role = "normalise" if self._seen.accounting().parts < player.parts else "journey"
@@ -271,7 +271,7 @@ class _Run:
                 with seen.lock:
                     for record in records:
                         move = seen.results.add(record)
-                        if move is None or move.cause is None or move.late:
+                        if move is None or move.late or not (move.cause and move.cause.type.startswith("email.")):
                             continue
                         sent_at = self._player.published_at(parse_rfc3339(move.at))
                         if sent_at is not None:

@@ -144,4 +144,4 @@ class Applier(Generic[_Owner]):
             at = self._mirror.checkpoint(head.partition)
             same = at is not None and (at.seq, at.nonce, at.partial) == (head.then.seq, head.then.nonce, False)
             return Outcome.OK if same else Outcome.GAP
-        return apply_in_chunks(self._mirror.apply, head.partition, head.expected, head.changes, head.then)
+        return apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)

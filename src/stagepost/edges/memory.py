@@ -36,6 +36,8 @@ from stagepost.events import murmur2_partition
 class MemoryMirror:
     """``ports.Mirror`` without a server. The three attributes may be looked at, copied and put back (a rollback)."""
 
+    piece = 500
+
     def __init__(self) -> None:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.values: dict[int, dict[str, bytes]] = {}

@@ -18,10 +18,7 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import Checkpoint, Outcome, Snapshot, StateChange
-
-CHUNK = 1000
-"""States per call: up to 10 ms of Redis' one thread. A partition's share of a batch is seldom more."""
+from stagepost.edges.ports import Checkpoint, Mirror, Outcome, Snapshot, StateChange
 
 _PAGE = 10_000
 """Timers per ZRANGE: a few milliseconds of Redis' one thread."""
@@ -47,7 +44,9 @@ def connect(url: str, timeout_s: float = 2.0) -> redis.Redis:
 class RedisMirror:
     """``ports.Mirror`` on Redis 6.2 or later. May be used by several threads."""
 
-    def __init__(self, client: redis.Redis, keys: MirrorKeys) -> None:
+    def __init__(self, client: redis.Redis, keys: MirrorKeys, piece: int = 500) -> None:
+        """``piece`` states cost up to 5 ms of Redis' one thread; a partition's share of a batch is seldom more."""
+        self.piece = piece
         self._client = client
         self._keys = keys
         self._apply = _script(client, "apply.lua")
@@ -114,7 +113,7 @@ class RedisMirror:
 
 
 def apply_in_chunks(
-    apply: Callable[[int, int, Sequence[StateChange], Checkpoint], Outcome],
+    mirror: Mirror,
     partition: int,
     expected: Checkpoint,
     changes: Sequence[StateChange],
@@ -124,14 +123,15 @@ def apply_in_chunks(
 
     Values are absolute, so running it again after a failure in the middle is right.
     """
-    last = max(0, (len(changes) - 1) // CHUNK * CHUNK)
+    piece = mirror.piece
+    last = max(0, (len(changes) - 1) // piece * piece)
     unfinished = structs.replace(expected, partial=True)
-    for start in range(0, last, CHUNK):
-        outcome = apply(partition, expected.seq, changes[start : start + CHUNK], unfinished)
+    for start in range(0, last, piece):
+        outcome = mirror.apply(partition, expected.seq, changes[start : start + piece], unfinished)
         # A batch that was there before the first call is ALREADY there: its number then is larger than the expected.
         if outcome is not Outcome.OK:
-            return apply(partition, expected.seq, (), then) if outcome is Outcome.ALREADY else outcome
-    return apply(partition, expected.seq, changes[last:], then)
+            return mirror.apply(partition, expected.seq, (), then) if outcome is Outcome.ALREADY else outcome
+    return mirror.apply(partition, expected.seq, changes[last:], then)
 
 
 def _script(client: redis.Redis, name: str) -> Callable[[Sequence[Any], Sequence[Any]], Any]:

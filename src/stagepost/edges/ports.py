@@ -283,6 +283,11 @@ class Snapshot(Struct, frozen=True):
 class Mirror(Protocol):
     """The rebuildable copy of state. Raises MirrorUnavailable or Stop."""
 
+    @property
+    def piece(self) -> int:
+        """Most states in one call, which nothing interrupts; larger batches come in several."""
+        ...
+
     def checkpoint(self, partition: int) -> Checkpoint | None: ...
 
     def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:

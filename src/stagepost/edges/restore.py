@@ -24,7 +24,7 @@ from stagepost.edges.errors import (
     Stop,
     Unstable,
 )
-from stagepost.edges.mirror import CHUNK, apply_in_chunks
+from stagepost.edges.mirror import apply_in_chunks
 from stagepost.edges.ports import (
     PROTO,
     Bounds,
@@ -257,7 +257,7 @@ class Restore:
                 progress = time.monotonic()
             elif time.monotonic() - progress > self.settings.stuck_after_s:
                 raise self._stuck(target)
-            if len(whole) + len(tail) >= CHUNK and not self._is_done(reached, target, reader, bounds):
+            if len(whole) + len(tail) >= self.mirror.piece and not self._is_done(reached, target, reader, bounds):
                 # A batch behind ``reached`` may be among these: values are absolute, and ``partial`` keeps readers out.
                 step = structs.replace(reached, partial=True, asof=at.asof)
                 if not self._write(at, {**whole, **tail}, step):
@@ -282,7 +282,7 @@ class Restore:
         changes: list[StateChange] = [
             (key, value, None if value is None else self.due_of(value)) for key, value in states.items()
         ]
-        return apply_in_chunks(self.mirror.apply, self.partition, at, changes, then) is Outcome.OK
+        return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
 
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""

@@ -56,6 +56,8 @@ class RunnerConfig:
     topics: tuple[Topic, ...] = ()
     """Topics that must exist beside the processor's input and state: its outputs."""
     batch: int = 5000
+    piece: int = 500
+    """Most contact states in one call to Redis."""
     idle_after_s: float = 30.0
     start_from: str | int = "earliest"
     """Where to begin when nothing was ever committed: ``earliest``, ``latest``, or a time in micros."""
@@ -80,7 +82,7 @@ def kafka_runner(
     log = KafkaLog(kafka, config.role, config.instance, config.prefix, processor.input)
     mirror: Mirror | None = None
     if hasattr(processor, "state"):
-        mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role))
+        mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role), config.piece)
     return Runner(config, processor, log, mirror, counters, failpoint)
 
 

@@ -16,7 +16,6 @@ from msgspec import structs
 
 from stagepost.edges.applier import Application, Applier
 from stagepost.edges.errors import SlowDown, Stop, Unstable
-from stagepost.edges.mirror import CHUNK
 from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
 from stagepost.edges.restore import Readers, Restore
 from stagepost.edges.transactions import Written
@@ -296,8 +295,9 @@ class StatefulWork:
             for plan in owned.pending:
                 values.update((key, plan.states[key]) for key in needs if key in plan.states)
         missing = [key for key in needs if key not in values]
-        for start in range(0, len(missing), CHUNK):
-            values.update(self._read(owned, missing[start : start + CHUNK]))
+        piece = self._mirror.piece
+        for start in range(0, len(missing), piece):
+            values.update(self._read(owned, missing[start : start + piece]))
         return values
 
     def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
