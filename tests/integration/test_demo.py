@@ -79,15 +79,21 @@ def test_the_demo_shows_what_it_planted_and_leaves_nothing_behind(tmp_path: Path
     as_planted(ended(start(tmp_path, "--for", "30s", "--seed", "5"), tmp_path))
 
 
-def test_the_first_move_is_shown_within_fifteen_seconds_and_ctrl_c_ends_in_order(tmp_path: Path) -> None:
-    began = time.monotonic()
-    demo = start(tmp_path)
+def until_the_first_move(demo: subprocess.Popen[str]) -> list[str]:
+    """What it said up to then."""
     assert demo.stderr is not None
     lines = []
     for line in demo.stderr:
         lines.append(line)
         if "first move" in line:
             break
+    return lines
+
+
+def test_the_first_move_is_shown_within_fifteen_seconds_and_ctrl_c_ends_in_order(tmp_path: Path) -> None:
+    began = time.monotonic()
+    demo = start(tmp_path)
+    lines = until_the_first_move(demo)
     assert time.monotonic() - began < 15, "".join(lines)
     assert "demo: embedded broker, nothing is kept, not for production\n" == lines[0]
     demo.send_signal(signal.SIGINT)
@@ -96,12 +102,26 @@ def test_the_first_move_is_shown_within_fifteen_seconds_and_ctrl_c_ends_in_order
     assert found["transitions"]["enter"] > 0
 
 
+def test_a_demo_that_is_killed_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    until_the_first_move(demo)
+    demo.kill()
+    demo.communicate()
+    deadline = time.monotonic() + 15
+    while list(processes_of(tmp_path)) or list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline, [*processes_of(tmp_path), *tmp_path.iterdir()]
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_on_a_real_broker_it_refuses_what_an_earlier_demo_left_and_removes_what_it_made(
     tmp_path: Path, kafka: KafkaServer, redis_url: str
 ) -> None:
     servers = ("--kafka", kafka.bootstrap, "--redis", redis_url, "--for", "30s")
-    as_planted(ended(start(tmp_path, *servers, "--keep"), tmp_path))
+    kept = start(tmp_path, *servers, "--keep")
+    until_the_first_move(kept)
+    kept.send_signal(signal.SIGINT)
+    assert ended(kept, tmp_path)["balanced"]
     refused = start(tmp_path, *servers)
     assert "--reuse deletes and makes them anew" in refused.communicate(timeout=ENOUGH_S)[1]
     assert 1 == refused.returncode

@@ -71,6 +71,17 @@ def test_after_a_wait_it_is_at_most_twice_as_fast() -> None:
     assert max(sum(rates[i : i + 10]) for i in range(90)) <= 2 * 24 + 4
 
 
+def test_what_the_company_publishes_waits_for_the_webhooks_before_it_to_be_normalised() -> None:
+    posts = [post(HOUR, Topic.RAW, 3), post(2 * HOUR), post(3 * HOUR, Topic.RAW, 2), post(4 * HOUR)]
+    player = Player(of(posts, end=5 * HOUR), play_s=1)
+    player.turn(0, 0, 0, 0)
+    assert [posts[0], posts[2]] == list(player.turn(1, 1, 0, 0))
+    assert [] == list(player.turn(1.1, 1.1, 2, 2))
+    assert [posts[1]] == list(player.turn(1.2, 1.2, 3, 3)) and not player.done
+    assert [posts[3]] == list(player.turn(1.3, 1.3, 5, 6)) and player.done
+    assert [posts[0], posts[2], posts[1], posts[3]] == list(player.published)
+
+
 def test_the_distance_is_that_of_the_slower_role() -> None:
     posts = [post(hour * HOUR, Topic.RAW if hour % 2 else Topic.EVENTS, 3 if hour % 2 else 1) for hour in range(240)]
     player = Player(of(posts), play_s=1)
