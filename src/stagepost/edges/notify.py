@@ -12,8 +12,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import faust
@@ -126,6 +126,7 @@ class _Notifier:
         self._deliveries: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[bool] | None = None
         self._worker: FaustWorker | None = None
+        self._failure: Exception | None = None
         self.turned_at = time.monotonic()
 
     @property
@@ -153,7 +154,7 @@ class _Notifier:
             self._topic,
             self._soon(self._desk.take),
             self._soon(self._read_all),
-            self._soon(self._crash),
+            self._soon(self._fail),
         )
         self._app = build_app(self._group, settings.kafka.bootstrap_servers, settings.kafka.librdkafka)
         self._define()
@@ -187,10 +188,16 @@ class _Notifier:
         ended = self._loop.run_until_complete(self._ending)
         self._loop.run_until_complete(self._release())
         if not ended:
-            self._log.warning("Faust does not end and is left behind", timeout_s=_STOP_S, exc_info=worker.crash_reason)
+            self._log.warning("Faust does not end and is left behind", timeout_s=_STOP_S, exc_info=self._failure)
             # Its consumer's thread is no daemon: without a broker it would hold up the process for ever.
-            os._exit(0 if worker.crash_reason is None else 1)
-        worker.stop_and_shutdown()
+            os._exit(0 if self._failure is None else 1)
+        try:
+            worker.stop_and_shutdown()
+        except BaseException as error:
+            # What Faust died of is often the cancellation of another part after the first failure.
+            raise self._failure or error from None
+        if self._failure is not None:
+            raise self._failure
 
     def _define(self) -> None:
         """Agent, timer and tasks of the app. An exception in any of them ends the process."""
@@ -201,22 +208,26 @@ class _Notifier:
         async def alerts(stream: faust.StreamT[Any]) -> None:
             async for events in cast("faust.Stream[Any]", stream).noack_take(_TAKE, within=_TAKE_WITHIN_S):
                 for event in events:
-                    await self._take(event)
+                    with self._failing():
+                        await self._take(event)
 
         @app.timer(interval=TICK_S, traced=False)  # type: ignore[untyped-decorator]
         async def tick() -> None:
-            self._tick()
+            with self._failing():
+                self._tick()
 
         @app.task(traced=False)  # type: ignore[untyped-decorator]
         async def keep() -> None:
             while self._ending is None:
-                await self._desk.keep()
+                with self._failing():
+                    await self._desk.keep()
                 await asyncio.sleep(_KEEP_S)
 
         @app.task(traced=False)  # type: ignore[untyped-decorator]
         async def deliver() -> None:
             self._deliveries = [self._loop.create_task(courier.run()) for courier in self._desk.couriers]
-            await asyncio.gather(*self._deliveries)
+            with self._failing():
+                await asyncio.gather(*self._deliveries)
 
         @app.on_partitions_assigned.connect
         async def assigned(*_args: Any, **_kwargs: Any) -> None:
@@ -291,9 +302,19 @@ class _Notifier:
         self._desk.caught_up = True
         self._log.info("knows the incidents", topic=self._topic, count=self._desk.known)
 
-    def _crash(self, error: Exception) -> None:
-        if self._worker is not None:
-            self._loop.create_task(self._worker.crash(error))
+    def _fail(self, error: Exception) -> None:
+        """End because of ``error``, or of an earlier one."""
+        self._failure = self._failure or error
+        self.begin_to_end()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """An exception here ends the process, and is what it says it died of."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(error)
+            raise
 
     async def _end(self, worker: FaustWorker) -> bool:
         """Whether Faust came to its end; after a crash it may have done so before."""

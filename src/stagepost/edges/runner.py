@@ -346,17 +346,24 @@ class Runner:
         return batches
 
     def _idle(self, now: float) -> list[Owned]:
-        """Partitions that have had no record for a while and have none waiting, undecided ones included."""
+        """Partitions that have had no record for a while and have none waiting, undecided ones included.
+
+        One that never had any takes the broker's time from the others: without a clock it would hold every watermark.
+        """
         assert self._work is not None
         if not self._work.idles:
             return []
-        return [
+        idle = [
             owned
             for owned in self._running.values()
-            if owned.broker_us > 0
-            and now - owned.active_at >= self._config.idle_after_s
+            if now - owned.active_at >= self._config.idle_after_s
             and self._intake.lag(owned.number, owned.next_offset) == 0
         ]
+        known = max((owned.now_us(now) for owned in self._running.values() if owned.broker_us), default=0)
+        for owned in idle:
+            if not owned.broker_us:
+                owned.saw(known, now)
+        return [owned for owned in idle if owned.broker_us]
 
     def _carry_out(self, batches: dict[int, list[Record]], idle: Sequence[Owned], began: float) -> None:
         """N: one transaction over all partitions that have something to do."""

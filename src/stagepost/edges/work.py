@@ -39,7 +39,7 @@ class Owned:
     next_offset: int
     seq: int
     broker_us: int
-    """Last broker timestamp that is known of the partition; 0: none, so its idle clock stands."""
+    """Last broker timestamp known of the partition; 0: none, and its idle clock stands until others have one."""
     broker_at: float
     """``time.monotonic()`` when that was learned."""
     active_at: float
