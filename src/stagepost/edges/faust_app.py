@@ -6,7 +6,6 @@ May not contain: agents, timers, tasks. Nothing is made on import.
 from __future__ import annotations
 
 import ssl
-import tempfile
 from collections.abc import Mapping
 
 import faust
@@ -24,9 +23,10 @@ _LARGEST = 2 << 20
 """Bytes of a dead letter: a record of the broker's default maximum of 1 MiB, and its headers."""
 
 
-def build_app(group: str, bootstrap: str, options: Mapping[str, str]) -> faust.App:
+def build_app(group: str, bootstrap: str, options: Mapping[str, str], folder: str) -> faust.App:
     """The app for a consumer group. ``options``: librdkafka's keys of the settings; of these the ones on security and
-    ``session.timeout.ms`` have a meaning here. Raises Stop for a way of signing in that Faust cannot do."""
+    ``session.timeout.ms`` have a meaning here. ``folder``: where Faust makes one of its own, with nothing kept in it.
+    Raises Stop for a way of signing in that Faust cannot do."""
     session_s = float(options.get("session.timeout.ms", SESSION_S * 1000)) / 1000
     return faust.App(
         group,
@@ -48,8 +48,7 @@ def build_app(group: str, bootstrap: str, options: Mapping[str, str]) -> faust.A
         key_serializer="raw",
         value_serializer="raw",
         autodiscover=False,
-        # Nothing is kept in it, and the working folder may be read-only.
-        datadir=tempfile.gettempdir(),
+        datadir=folder,
     )
 
 

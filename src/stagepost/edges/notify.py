@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -120,6 +121,8 @@ class _Notifier:
         self._dead_letters = names.full(Topic.ALERTS_DLQ)
         self._group = names.group(ROLE)
         self._log = logger("stagepost.notify", role=ROLE, instance=instance)
+        # Not the working folder, which may be read-only.
+        self._folder = tempfile.TemporaryDirectory(prefix="stagepost-notify-")
         self._processed_at: dict[int, float] = {}
         self._measured: frozenset[int] = frozenset()
         self._owned: frozenset[int] = frozenset()
@@ -156,7 +159,9 @@ class _Notifier:
             self._soon(self._read_all),
             self._soon(self._fail),
         )
-        self._app = build_app(self._group, settings.kafka.bootstrap_servers, settings.kafka.librdkafka)
+        self._app = build_app(
+            self._group, settings.kafka.bootstrap_servers, settings.kafka.librdkafka, self._folder.name
+        )
         self._define()
 
     def work(self) -> None:
@@ -328,6 +333,7 @@ class _Notifier:
         return bool(ended)
 
     async def _release(self) -> None:
+        self._folder.cleanup()
         await self._session.close()
         await self._sent.close()
 

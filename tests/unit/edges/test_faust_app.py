@@ -13,7 +13,7 @@ from stagepost.edges.faust_app import build_app, credentials
 
 
 def test_the_settings_are_those_that_were_measured() -> None:
-    conf = build_app("acme.stagepost.notify", "a:9092,b:9093", {}).conf
+    conf = build_app("acme.stagepost.notify", "a:9092,b:9093", {}, "/none").conf
     assert {
         "id": "acme.stagepost.notify",
         "broker": ["kafka://a:9092", "kafka://b:9093"],
@@ -50,7 +50,7 @@ def test_the_settings_are_those_that_were_measured() -> None:
 
 
 def test_the_session_follows_librdkafkas_setting_and_the_heartbeat_fits_in() -> None:
-    conf = build_app("g", "a:9092", {"session.timeout.ms": "2000"}).conf
+    conf = build_app("g", "a:9092", {"session.timeout.ms": "2000"}, "/none").conf
     assert (2.0, 0.5) == (conf.broker_session_timeout, conf.broker_heartbeat_interval)
 
 
