@@ -101,6 +101,9 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
             campaign_from=account.campaign_from,
             sending_domain=account.sending_domain,
             variants=account.variants,
+            topics=account.topics,
+            metadata_headers=account.metadata_headers,
+            tag_headers=account.tag_headers,
         )
         for name, account in settings.accounts.items()
     }

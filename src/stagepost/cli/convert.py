@@ -48,6 +48,8 @@ def add_to(app: typer.Typer) -> None:
 
         settings = load_from(config).settings
         name = _provider(provider)
+        if name == "mandrill" and secret and url is None:
+            raise typer.BadParameter("Mandrill signs the URL that it called: give --url", param_hint="--secret")
         post = Post(
             provider=name,
             account=account,

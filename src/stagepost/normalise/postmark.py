@@ -26,6 +26,7 @@ TYPES: Mapping[str, str] = {
     "Click": "email.clicked",
     "SpamComplaint": "email.complained",
     "SMTPApiError": "email.failed",
+    "SMTP API Error": "email.failed",
 }
 """Record types with one meaning; Bounce and SubscriptionChange are below, everything else is ``email.unknown``."""
 

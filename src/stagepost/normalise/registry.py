@@ -7,13 +7,30 @@ from typing import Any
 
 from msgspec import Struct
 
-from stagepost.normalise import postmark, sendgrid
+from stagepost.events import Rejected
+from stagepost.normalise import mailgun, mandrill, postmark, sendgrid, ses
+from stagepost.normalise.bodies import json_parts
 from stagepost.normalise.facts import Facts
+from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.signatures import Check
 
 Read = Callable[[Mapping[str, Any], Mapping[str, str]], list[Facts] | None]
 """(one part, request headers) to facts, one for each recipient; an empty list where there is nothing to tell, None for
 an object that says no type. Raises nothing."""
+
+Parts = Callable[[Post], list[Any] | Rejected]
+"""A post to its parts, each an object for ``Read`` or ``Rejected``; none of an empty body. Raises nothing."""
+
+Admits = Callable[[Post, AccountConfig], bool]
+"""Whether a post with a valid signature comes from where the account said. Raises nothing."""
+
+
+def _json(post: Post) -> list[Any] | Rejected:
+    return json_parts(post.body)
+
+
+def _anywhere(post: Post, account: AccountConfig) -> bool:
+    return True
 
 
 class Provider(Struct, frozen=True):
@@ -22,8 +39,12 @@ class Provider(Struct, frozen=True):
     name: str
     read: Read
     check: Check
+    parts: Parts = _json
+    admits: Admits = _anywhere
 
 
 PROVIDERS: Mapping[str, Provider] = {
-    module.NAME: Provider(module.NAME, module.read, module.check) for module in (postmark, sendgrid)
+    **{module.NAME: Provider(module.NAME, module.read, module.check) for module in (postmark, sendgrid)},
+    **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailgun, mandrill)},
+    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits),
 }

@@ -57,11 +57,10 @@ _DROPPED = (
 _KNOWN = frozenset(
     "email timestamp event sg_event_id sg_message_id smtp-id category asm_group_id ip useragent url url_offset reason "
     "response status attempt type tls cert_err send_at date newsletter ip_pool pool sg_machine_open sg_content_type "
-    "bounce_classification singlesend_id singlesend_name mc_stats mc_pod_id phase_id template_id template_hash "
-    "template_name template_version_id marketing_campaign_id marketing_campaign_name marketing_campaign_version "
-    "marketing_campaign_split_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject account_id".split()
+    "bounce_classification mc_stats mc_pod_id phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject "
+    "account_id".split()
 )
-_TEMPLATE = "sg_template_"
+_KNOWN_BEGINNINGS = ("sg_template_", "singlesend_", "template_", "marketing_campaign_")
 
 _CODE = re.compile(r"\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
 
@@ -85,7 +84,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             ),
             provider_event=event,
             message=message,
-            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_TEMPLATE)},
+            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_KNOWN_BEGINNINGS)},
             campaigns=_campaigns(part),
             url=values.text(part.get("url")) if event == "click" else None,
             verdict=_verdict(event, part),
@@ -138,7 +137,7 @@ def _dropped(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     for beginning, found in _DROPPED:
         if reason.startswith(beginning):
             return ("email.dropped", {"reason": found}) if found else ("email.failed", {"reason": reason})
-    return "email.dropped", {"reason": "expired" if part.get("type") == "expired" else "other"}
+    return "email.dropped", {"reason": "expired" if values.raw(part.get("type")).lower() == "expired" else "other"}
 
 
 def _message(part: Mapping[str, Any]) -> str | None:

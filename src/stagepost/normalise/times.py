@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from stagepost.events import DAY, MICROS, Reason, Rejected, parse_rfc3339
+from stagepost.events import DAY, MICROS, Reason, Rejected, parse_rfc3339, rfc3339
 
 Precision = Literal["s", "ms", "us", "assumed", "clamped"]
 
 OLDEST = parse_rfc3339("2000-01-01T00:00:00Z")
 AHEAD = DAY
 """Up to this far ahead of ``received_at`` is clock skew and clamped; more is a mistake (experience.md 3)."""
+
+_YEAR_10000 = parse_rfc3339("9999-12-31T00:00:00Z") + DAY
 
 _MILLISECONDS_FROM = 100_000_000_000
 """Unix seconds beyond 1e11 lie in the year 5138: the number is in milliseconds (SendGrid's Single Send sample)."""
@@ -55,6 +57,11 @@ def iso(value: Any) -> Moment | None:
     except (ValueError, OverflowError):
         return None
     return Moment(at, "s" if not digits else "ms" if len(digits) <= 3 else "us")
+
+
+def utc_day(moment: Moment | None) -> str:
+    """``2026-11-02``; "" when unknown or outside the years that have a date."""
+    return rfc3339(moment.at)[:10] if moment is not None and 0 <= moment.at < _YEAR_10000 else ""
 
 
 def plausible(moment: Moment | None, received_at: int) -> Moment | Rejected:
