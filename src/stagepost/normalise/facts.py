@@ -26,7 +26,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     ``id_parts``: the provider's row of providers.md 5.4. ``campaigns``: places of a campaign by name, in the provider's
     order. ``extra``: fields of ``Event`` that are on the wire only when known, None where not. ``certainty``:
     ``candidate`` where the recipient is one of several who may have acted. ``mail_headers``: headers of the mail
-    itself, names in lower case; an account says which hold metadata and tags.
+    itself, names in lower case; an account says which hold metadata and tags. ``sent_as``: the address as it was sent,
+    where the provider tells both.
     """
 
     type: str
@@ -45,6 +46,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     test: bool = False
     mail_headers: Mapping[str, tuple[str, ...]] = {}
     extra: Mapping[str, Any] = {}
+    sent_as: Any = None
 
 
 def assemble(
@@ -67,11 +69,13 @@ def assemble(
         extra["smtp"] = cut.smtp(extra["smtp"])
     if facts.verdict.kind is not None:
         extra["machine_kind"] = facts.verdict.kind
+    if account.variants == "count":
+        extra.pop("variant", None)
     if account.sending_domain is not None:
         extra.setdefault("sending_domain", account.sending_domain)
     if extra.get("scope") == "domain" and "sending_domain" in extra:
         extra.setdefault("scope_id", extra["sending_domain"])
-    sent_as = values.text(facts.recipient)
+    sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
     tags, url = cut.tags(facts.tags), cut.url(facts.url)
     return Event(
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),

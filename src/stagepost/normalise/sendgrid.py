@@ -7,12 +7,10 @@ An array of flat objects; custom arguments lie among the known keys. An example 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from stagepost.events import Smtp
-from stagepost.normalise import signatures, times, values
+from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.machines import Verdict, judge
@@ -62,8 +60,6 @@ _KNOWN = frozenset(
 )
 _KNOWN_BEGINNINGS = ("sg_template_", "singlesend_", "template_", "marketing_campaign_")
 
-_CODE = re.compile(r"\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
-
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
     """The one event of an element; None when it says no type."""
@@ -100,7 +96,9 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
                 "ip": truncated_ip(part.get("ip")),
                 "user_agent": values.text(part.get("useragent")),
                 "attempt": values.integer(part.get("attempt")),
-                "smtp": _smtp(part),
+                "smtp": answers.smtp(
+                    values.text(part.get("reason")) or part.get("response"), enhanced=part.get("status")
+                ),
             },
         )
     ]
@@ -166,12 +164,3 @@ def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
         return Verdict()
     flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
     return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")
-
-
-def _smtp(part: Mapping[str, Any]) -> Smtp | None:
-    told = values.text(part.get("reason")) or values.text(part.get("response"))
-    status = values.text(part.get("status"))
-    found = _CODE.match(told) if told is not None else None
-    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
-    enhanced = status or (found[2] if found is not None else None)
-    return Smtp(code, enhanced, told) if told is not None or enhanced is not None else None

@@ -61,11 +61,11 @@ def sendgrid(post: Post, key: str) -> bool:
     return True
 
 
-def _timely(timestamp: str, received_at: int) -> bool:
+def _timely(timestamp: str, received_at: int, window: int = WINDOW) -> bool:
     """Whether Unix seconds, written as text, lie within the window around ``received_at``."""
     if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 12:
         return False
-    return abs(int(timestamp) * MICROS - received_at) <= WINDOW
+    return abs(int(timestamp) * MICROS - received_at) <= window
 
 
 def mailgun(timestamp: str, token: str, signature: str, key: str, received_at: int) -> bool:
@@ -142,3 +142,42 @@ def shared_secret(post: Post, key: str) -> bool:
     except (ValueError, binascii.Error):
         return False
     return hmac.compare_digest(given_bytes, _bytes(key))
+
+
+RESEND_WINDOW = 300 * MICROS
+"""What Standard Webhooks prescribes; the timestamp is renewed at every attempt."""
+
+
+def resend(post: Post, key: str) -> bool:
+    """Standard Webhooks under Svix's header names: HMAC-SHA256 over ``id.timestamp.body``, any of several ``v1``.
+
+    The key is base64, mostly after ``whsec_``. ``v1a`` are ed25519 signatures, for which there is no shared key.
+    """
+    timestamp = post.headers.get("svix-timestamp", "")
+    if not _timely(timestamp, post.received_at, RESEND_WINDOW):
+        return False
+    try:
+        secret = base64.b64decode(_bytes(key.removeprefix("whsec_")), validate=True)
+    except (ValueError, binascii.Error):
+        return False
+    if not secret:
+        return False
+    signed = b".".join((_bytes(post.headers.get("svix-id", "")), timestamp.encode(), post.body))
+    expected = b"v1," + base64.b64encode(hmac.digest(secret, signed, "sha256"))
+    given = post.headers.get("svix-signature", "").split()
+    return any(hmac.compare_digest(_bytes(one), expected) for one in given)
+
+
+def mailersend(post: Post, key: str) -> bool:
+    """Hex HMAC-SHA256 over the raw body. No timestamp: a captured post can be sent again."""
+    return _hex_of_body(post, key, "signature")
+
+
+def mailtrap(post: Post, key: str) -> bool:
+    """As MailerSend's, under another header."""
+    return _hex_of_body(post, key, "mailtrap-signature")
+
+
+def _hex_of_body(post: Post, key: str, header: str) -> bool:
+    expected = hmac.digest(_bytes(key), post.body, "sha256").hex()
+    return hmac.compare_digest(_bytes(post.headers.get(header, "").strip().lower()), expected.encode())

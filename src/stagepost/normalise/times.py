@@ -20,7 +20,7 @@ _YEAR_10000 = parse_rfc3339("9999-12-31T00:00:00Z") + DAY
 _MILLISECONDS_FROM = 100_000_000_000
 """Unix seconds beyond 1e11 lie in the year 5138: the number is in milliseconds (SendGrid's Single Send sample)."""
 
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?")
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d\d(?::?\d\d)?)?")
 
 
 class Moment(Struct, frozen=True, gc=False):
@@ -45,12 +45,15 @@ def unix(value: Any) -> Moment | None:
 
 
 def iso(value: Any) -> Moment | None:
-    """ISO 8601 with one to nine fraction digits (Postmark sends seven); without a zone it is UTC."""
+    """ISO 8601 with one to nine fraction digits (Postmark sends seven); without a zone it is UTC.
+
+    A zone may lack its minutes: a Postgres of Resend's writes ``+00``.
+    """
     found = _ISO.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 64 else None
     if found is None:
         return None
     day, clock, fraction, zone = found.groups()
-    zone = "Z" if zone in (None, "Z", "z") else f"{zone[:3]}:{zone[-2:]}"
+    zone = "Z" if zone in (None, "Z", "z") else f"{zone[:3]}:{zone[3:][-2:] or '00'}"
     digits = (fraction or "")[:6]
     try:
         at = parse_rfc3339(f"{day}T{clock}{'.' + digits if digits else ''}{zone}")

@@ -103,3 +103,18 @@ def unbracketed(value: Any) -> str | None:
     """A message id without ``<>``."""
     found = text(value)
     return found.strip("<>").strip() or None if found is not None else None
+
+
+def metadata_text(value: Any, name: str) -> Mapping[str, Any]:
+    """Metadata that travels as one text: of a JSON object its members, any other text under ``name``."""
+    found = value if isinstance(value, dict) else embedded(value)
+    if isinstance(found, dict):
+        return found
+    told = text(value)
+    return {name: told} if told is not None else {}
+
+
+def positive(value: Any) -> str | None:
+    """An id that is absent when it is 0 or below."""
+    number = integer(value)
+    return str(number) if number is not None and number > 0 else None
