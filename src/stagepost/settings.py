@@ -32,6 +32,7 @@ PROVIDERS = (
     "mailersend",
     "mailgun",
     "mailjet",
+    "mailtrap",
     "mandrill",
     "postmark",
     "resend",

@@ -8,7 +8,19 @@ from typing import Any
 from msgspec import Struct
 
 from stagepost.events import Rejected
-from stagepost.normalise import mailgun, mandrill, postmark, sendgrid, ses
+from stagepost.normalise import (
+    brevo,
+    mailersend,
+    mailgun,
+    mailjet,
+    mailtrap,
+    mandrill,
+    postmark,
+    resend,
+    sendgrid,
+    ses,
+    sparkpost,
+)
 from stagepost.normalise.bodies import json_parts
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.post import AccountConfig, Post
@@ -44,7 +56,13 @@ class Provider(Struct, frozen=True):
 
 
 PROVIDERS: Mapping[str, Provider] = {
-    **{module.NAME: Provider(module.NAME, module.read, module.check) for module in (postmark, sendgrid)},
-    **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailgun, mandrill)},
+    **{
+        module.NAME: Provider(module.NAME, module.read, module.check)
+        for module in (brevo, mailersend, mailjet, postmark, resend, sendgrid, sparkpost)
+    },
+    **{
+        module.NAME: Provider(module.NAME, module.read, module.check, module.parts)
+        for module in (mailgun, mailtrap, mandrill)
+    },
     ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits),
 }
