@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from stagepost.events import Event, Reason, Rejected
-from stagepost.normalise.bodies import BODY_LIMIT
+from stagepost.normalise.bodies import BODY_LIMIT, PART_LIMIT
 from stagepost.normalise.facts import assemble
 from stagepost.normalise.post import AccountConfig, Normalised, Post
 from stagepost.normalise.registry import PROVIDERS, Provider
@@ -81,6 +81,9 @@ def _read_all(
             continue
         if not found:
             without_event += 1
+        # One part may name many recipients.
+        if len(events) + len(rejected) + len(found) > PART_LIMIT:
+            return _whole(Reason.OVERSIZE, f"more than {PART_LIMIT} parts and recipients")
         for facts in found:
             made = assemble(facts, post, account, tenant_key, number, verified)
             if isinstance(made, Rejected):

@@ -65,12 +65,14 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
 
 def _recipients(data: Mapping[str, Any]) -> tuple[str | None, ...]:
     """``to`` of messages, ``email`` of contacts and suppressions; one unknown recipient when there is none."""
-    return values.strings(data.get("to")) or values.strings(data.get("email")) or (None,)
+    named = values.strings(data.get("to")) or values.strings(data.get("email"))
+    return tuple(dict.fromkeys(named)) or (None,)
 
 
 def _facts(name: str, part: Mapping[str, Any], data: Mapping[str, Any], headers: Mapping[str, str]) -> Facts:
     type_, extra = _classified(name, data)
-    svix_id = values.text(headers.get("svix-id"))
+    # A header, unlike a body, may hold what is no text.
+    svix_id = values.text(headers.get("svix-id", "").encode("utf-8", "replace").decode())
     click, opened = values.mapping(data.get("click")), values.mapping(data.get("open"))
     acted = click or opened
     link = values.text(click.get("link"))
@@ -88,8 +90,8 @@ def _facts(name: str, part: Mapping[str, Any], data: Mapping[str, Any], headers:
         metadata=tags,
         campaigns={
             "broadcast_id": values.text(data.get("broadcast_id")),
-            "tag_campaign": values.text(tags.get("campaign")),
-            "tag_category": values.text(tags.get("category")),
+            "campaign": values.text(tags.get("campaign")),
+            "category": values.text(tags.get("category")),
         },
         url=link if name == "email.clicked" else None,
         verdict=_verdict(name, acted),
