@@ -6,22 +6,23 @@ Mailtrap was added by these steps, and its files are short enough to be the exam
    identifies an event and a message, where the sender's own data is, how a post is signed, what a retry repeats.
 2. **Write the payloads first**: ``tests/payloads/mailtrap/NAME.json`` is one post, the fields expected of its events
    and the rejections expected of its parts; ``types.txt`` beside them lists the documented types with what each may
-   become. One file for every type or theme, and one with bad elements among good ones. Write them after the documented
-   shapes, with invented people.
+   become. One file for every type or theme, and one with bad elements among good ones. Write them after the
+   documented shapes, with invented people.
 3. **Write the provider's file**, ``normalise/mailtrap.py``. It has ``NAME``; tables from the vendor's words to the
-   vocabulary (``TYPES`` and alike), public, one line a name; ``read``, which turns one part into ``Facts``, one for each
-   recipient; ``check``, which says whether one key fits a post. Take values with ``values``, ``times``, ``addresses``,
-   ``answers`` and ``machines``: they raise nothing and are bounded. The docstring names the vendor's page and works out
-   one id.
+   vocabulary (``TYPES`` and alike), public, one line a name; ``read``, which turns one part into ``Facts``, one for
+   each recipient; ``check``, which says whether one key fits a post. Take values with ``values``, ``times``,
+   ``addresses``, ``answers`` and ``machines``: they raise nothing and are bounded. The docstring names the vendor's
+   page and works out one id.
 
-   - The id is made of what a retry repeats and another event does not: the event's own id where there is one, else type,
-     message, time and link, each as it stands in the payload.
+   - The id is made of what a retry repeats and another event does not: the event's own id where there is one, else
+     type, message, time and link, each as it stands in the payload.
    - A name that the table lacks is ``email.unknown`` with a ``category``; keys that are not mapped are left alone.
    - Ask of each vendor's word what it means, not what it is called: Mailtrap's soft bounce is tried again and hence a
      deferral, its bounce is final, its suspension waits for a domain, its unsubscribe is for one domain.
    - ``machine`` is false only where the vendor says so, and ``url`` is set on clicks only.
-4. **Tell the body's form** with ``parts`` if it is not a JSON array, one object or JSON lines: Mailtrap wraps its events
-   in ``{"events": [...]}``. A part that cannot be read is a ``Rejected`` in its place, so that no neighbour is lost.
+4. **Tell the body's form** with ``parts`` if it is not a JSON array, one object or JSON lines: Mailtrap wraps its
+   events in ``{"events": [...]}``. A part that cannot be read is a ``Rejected`` in its place, so that no neighbour is
+   lost.
 5. **Sign**: a new scheme is a function in ``signatures``, over the raw bytes, against ``received_at``.
 6. **Name it**: here in ``PROVIDERS``, in ``events.PROVIDERS``, in ``settings.PROVIDERS``, and in
    ``rollup.metrics.NOT_REPORTED`` with what none of its events becomes (Mailtrap has no event for a send).
