@@ -68,7 +68,8 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
     type_, extra = _classified(folded, list_id, part)
     message = values.unbracketed(part.get("message-id"))
     camp_id = values.text(part.get("camp_id"))
-    link = values.text(part.get("link"))
+    # ``URL`` in samples of marketing clicks.
+    link = values.text(part.get("link")) or values.text(part.get("URL"))
     tags = _tags(part)
     return [
         Facts(
