@@ -24,6 +24,13 @@ Parts = Callable[[Post], list[Any] | Rejected]
 Admits = Callable[[Post, AccountConfig], bool]
 """Whether a post with a valid signature comes from where the account said. Raises nothing."""
 
+CertificateUrls = Callable[[Post, AccountConfig], tuple[str, ...]]
+"""Where certificates lie that the check of a post needs, of checked hosts only. Raises nothing."""
+
+
+def _none(post: Post, account: AccountConfig) -> tuple[str, ...]:
+    return ()
+
 
 def _json(post: Post) -> list[Any] | Rejected:
     return json_parts(post.body)
@@ -41,10 +48,11 @@ class Provider(Struct, frozen=True):
     check: Check
     parts: Parts = _json
     admits: Admits = _anywhere
+    certificate_urls: CertificateUrls = _none
 
 
 PROVIDERS: Mapping[str, Provider] = {
     **{module.NAME: Provider(module.NAME, module.read, module.check) for module in (postmark, sendgrid)},
     **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailgun, mandrill)},
-    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits),
+    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits, ses.certificate_urls),
 }

@@ -155,17 +155,24 @@ def admits(post: Post, account: AccountConfig) -> bool:
     return all(topic in account.topics for topic in named)
 
 
-def certificate_urls(body: bytes) -> tuple[str, ...]:
-    """Where the certificates of a post lie, of Amazon's hosts only, each once."""
-    found = _carried(body)
+def certificate_urls(post: Post, account: AccountConfig) -> tuple[str, ...]:
+    """Where the certificates of a post's listed topics lie, each once; on Amazon's host of the topic's own region only,
+    so that no post makes anybody ask a host that never answers."""
+    found = _carried(post.body)
     if isinstance(found, Rejected):
         return ()
     named = (
-        signatures.sns_certificate_url(each.envelope)
+        _certificate_url(each.envelope, account)
         for each in found
         if isinstance(each, Carried) and each.envelope is not None
     )
     return tuple(dict.fromkeys(url for url in named if url is not None))
+
+
+def _certificate_url(envelope: Mapping[str, Any], account: AccountConfig) -> str | None:
+    topic, url = values.raw(envelope.get("TopicArn")), signatures.sns_certificate_url(envelope)
+    region = topic.split(":")[3] if topic in account.topics and topic.count(":") == 5 else None
+    return url if url is not None and url.split(".")[1] == region else None
 
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:

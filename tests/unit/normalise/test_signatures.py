@@ -85,6 +85,24 @@ def outcome(body: object, account: AccountConfig | None = None, **fields: Any) -
     return [event.verified for event in result.events] or result.rejected[0].reason
 
 
+def urls(body: object, *topics: str) -> tuple[str, ...]:
+    """Where certificates would be fetched from for an account that lists ``topics``, or TOPIC."""
+    post = Post(provider="ses", account="default", body=json.dumps(body).encode(), headers={}, received_at=RECEIVED)
+    return certificate_urls(post, AccountConfig(topics=topics or (TOPIC,)))
+
+
+def test_a_certificate_is_fetched_once_for_a_listed_topic_from_the_host_of_its_region() -> None:
+    envelope = AMAZON.notification()
+    assert urls(envelope) == urls({"Records": [{"Sns": envelope}, {"Sns": envelope}]}) == (URL,)
+    assert urls(envelope, TOPIC + "2") == ()
+    assert urls({**envelope, "SigningCertURL": URL.replace("eu-west-1", "nowhere-9")}) == ()
+    assert urls({**envelope, "TopicArn": "a:b"}, "a:b") == ()
+    assert urls([envelope, {**envelope, "TopicArn": 7}, 7]) == (URL,)
+    china = "arn:aws-cn:sns:cn-north-1:1:mail"
+    url = URL.replace("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
+    assert urls({**envelope, "TopicArn": china, "SigningCertURL": url}, china) == (url,)
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("subject", ["Amazon SES Email Event Notification", "", None, ...])
 def test_both_versions_verify_with_and_without_a_subject(version: str, subject: Any) -> None:
@@ -138,7 +156,7 @@ def test_a_changed_field_does_not_verify(changes: dict[str, Any]) -> None:
 def test_the_place_of_the_certificate_is_checked_also_when_one_is_given(url: Any) -> None:
     envelope = {**AMAZON.notification(), "SigningCertURL": url}
     assert outcome(envelope) == Reason.SIGNATURE
-    assert certificate_urls(json.dumps(envelope).encode()) == ()
+    assert urls(envelope) == ()
 
 
 def test_the_host_of_china_and_the_spelling_of_lambda_are_fine() -> None:
@@ -146,7 +164,7 @@ def test_the_host_of_china_and_the_spelling_of_lambda_are_fine() -> None:
     envelope = AMAZON.notification(SigningCertURL=..., SigningCertUrl=url)
     assert outcome(envelope) == [True]
     assert outcome({"Records": [{"EventSource": "aws:sns", "Sns": envelope}]}) == [True]
-    assert certificate_urls(json.dumps({"Records": [{"Sns": envelope}] * 2}).encode()) == (url,)
+    assert urls({"Records": [{"Sns": envelope}] * 2}) == ()
 
 
 def test_an_envelope_is_verified_in_every_carrier_and_all_of_them_must_be() -> None:
