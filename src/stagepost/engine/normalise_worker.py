@@ -11,7 +11,7 @@ from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, normalise
 
 CertificateSource = Callable[[str], str | None]
 """The certificate at a URL whose host was checked, as PEM; None where there is none. May raise what makes the loop read
@@ -56,7 +56,7 @@ class NormaliseProcessor(Struct, frozen=True):
         headers = {
             name.lower(): value.decode("utf-8", "replace") for name, value in record.headers if value is not None
         }
-        provider = headers.get("provider", "").lower()
+        provider = canonical_name(headers.get("provider", ""))
         if provider not in PROVIDERS:
             told = "no provider in the headers" if not provider else "not a provider that stagepost knows"
             refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")

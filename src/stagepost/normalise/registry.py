@@ -40,6 +40,10 @@ def _anywhere(post: Post, account: AccountConfig) -> bool:
     return True
 
 
+ALIASES: Mapping[str, str] = {"amazon_ses": "ses"}
+"""Other names under which a provider is asked for."""
+
+
 class Provider(Struct, frozen=True):
     """How one provider's posts are read, and how a signature is checked."""
 
@@ -56,3 +60,8 @@ PROVIDERS: Mapping[str, Provider] = {
     **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailgun, mandrill)},
     ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits, ses.certificate_urls),
 }
+
+
+def canonical_name(given: str) -> str:
+    """The name of a provider as events have it, whatever its case or alias; an unknown one stays as it is."""
+    return ALIASES.get(given.lower(), given.lower())

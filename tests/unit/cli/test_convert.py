@@ -84,6 +84,12 @@ def test_a_secret_must_fit_and_may_come_from_a_file(tmp_path: Path) -> None:
     assert json.loads(run("postmark", *AT, stdin=given).stdout)["verified"] is None
 
 
+def test_without_a_secret_on_the_command_line_nothing_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "stagepost.toml").write_text('[accounts.news]\nsecrets = ["k"]\nsignature = "require"\n')
+    result = run("sendgrid", *AT, "--account", "news", stdin=body(SENDGRID))
+    assert json.loads(result.stdout)["verified"] is None
+
+
 def test_an_account_of_the_settings_file_applies(tmp_path: Path) -> None:
     (tmp_path / "stagepost.toml").write_text('[accounts.news]\ncontact_keys = ["crm"]\n')
     result = run("sendgrid", *AT, "--account", "news", stdin=body({**SENDGRID, "crm": "k1"}))

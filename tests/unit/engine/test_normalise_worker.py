@@ -69,6 +69,12 @@ def test_the_provider_is_told_by_the_header_or_the_record_is_refused() -> None:
         assert dict(letter.headers)["stagepost-reason"] == b"unknown-provider"
 
 
+def test_a_provider_may_be_named_by_its_alias() -> None:
+    value = json.dumps({"eventType": "Send", "mail": {"destination": ["ann@example.com"]}}).encode()
+    (emit,) = plan(value, (("provider", b"Amazon_SES"),)).emits
+    assert json.loads(emit.value or b"")["provider"] == "ses"
+
+
 def test_the_account_header_chooses_the_account() -> None:
     (emit,) = plan(body(part(crm="k9")), (*HEADERS, ("account", b"vip"))).emits
     assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")

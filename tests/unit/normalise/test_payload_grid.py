@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stagepost.events import encode_json, parse_rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
@@ -79,6 +81,41 @@ def test_a_payload_read_twice_has_the_same_ids_and_no_two_events_share_one(file:
     first, again = ([event.id for event in convert(file, case).events] for _ in range(2))
     assert first == again
     assert len(first) == len(set(first)) or case.get("repeats") is True
+
+
+SHAPES = [(file, case["body"]) for file in CASES if not isinstance((case := load(file))["body"], str)]
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.sampled_from([10**400, 1e300, "", [], {}]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def mutated(value: Any, path: list[int], junk: Any) -> Any:
+    """``value`` with ``junk`` in the place that ``path`` leads to; embedded JSON is walked as well."""
+    if isinstance(value, str) and value.startswith("{") and path:
+        return json.dumps(mutated(json.loads(value), path, junk))
+    if not path or not isinstance(value, dict | list) or not value:
+        return junk
+    if isinstance(value, list):
+        place = path[0] % len(value)
+        return [*value[:place], mutated(value[place], path[1:], junk), *value[place + 1 :]]
+    key = sorted(value)[path[0] % len(value)]
+    return {**value, key: mutated(value[key], path[1:], junk)}
+
+
+@given(st.sampled_from(SHAPES), st.lists(st.integers(0, 30), max_size=6), JUNK)
+def test_whatever_stands_in_the_place_of_a_value_nothing_raises_and_a_neighbour_survives(
+    shape: tuple[Path, Any], path: list[int], junk: Any
+) -> None:
+    file, body = shape
+    case = {name: value for name, value in load(file).items() if name != "account"}
+    alone = convert(file, {**case, "body": mutated(body, path, junk)})
+    assert alone.parts >= 1
+    parts = body if isinstance(body, list) else [body]
+    expected = {event.id for event in convert(file, {**case, "body": parts}).events}
+    beside = convert(file, {**case, "body": [*parts, *(mutated(part, path, junk) for part in parts)]})
+    assert expected <= {event.id for event in beside.events}
 
 
 @pytest.mark.parametrize("file", CASES, ids=name_of)
