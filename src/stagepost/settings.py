@@ -160,7 +160,7 @@ class AccountSettings(_Group):
     """ARNs of the SNS topics that may send (ses); listing any has SNS signatures checked. Without a list a certificate
     among the secrets proves only that Amazon sent a post, for whomever."""
     metadata_headers: Words = ("X-Metadata",)
-    """Headers of the mail itself that hold metadata as a JSON object, where a provider reports headers (ses, resend)."""
+    """Headers of the mail itself that hold metadata as a JSON object, where a provider reports them (ses, resend)."""
     tag_headers: Words = ("X-Tag", "X-Tags")
     """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 

@@ -18,9 +18,9 @@ from stagepost.events import Event, Reason, Rejected
 from stagepost.normalise.bodies import BODY_LIMIT, PART_LIMIT
 from stagepost.normalise.facts import assemble
 from stagepost.normalise.post import AccountConfig, Normalised, Post
-from stagepost.normalise.registry import PROVIDERS, Provider
+from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
-__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "normalise"]
+__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "normalise"]
 
 NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
@@ -32,6 +32,8 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
     A post that carries no event passes without a signature. ``received_at`` is the only clock.
     """
     account = account or AccountConfig()
+    if post.provider not in PROVIDERS:
+        post = structs.replace(post, provider=canonical_name(post.provider))
     provider = PROVIDERS.get(post.provider)
     if provider is None:
         return _whole(Reason.UNKNOWN_PROVIDER, f"known are {', '.join(sorted(PROVIDERS))}")

@@ -41,6 +41,7 @@ _LONE_SURROGATE = re.compile(
 
 _FORM = re.compile(rb"[\w.%+\[\]-]{1,200}=", re.ASCII)
 _BOUNDARY = re.compile(rb"--([^\r\n]{1,200}?)[ \t]*\r?\n")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _FIELD_NAME = re.compile(rb'(?:^|[;\s])name="([^"]*)"', re.IGNORECASE)
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
@@ -193,13 +194,16 @@ def _urlencoded(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _multipart(text: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Fields with a name; attached files are left out."""
-    for section in (b"\r\n" + text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")).split(b"\r\n--" + boundary)[1:]:
-        if section.startswith(b"--"):
-            return
-        head, found, value = section.partition(b"\r\n\r\n")
+    ends = re.finditer(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(?:(?P<last>--)|[ \t]*\r?\n)", text)
+    begin = next(ends).end()
+    for end in ends:
+        head, *value = _END_OF_HEAD.split(text[begin : end.start()], maxsplit=1)
         name = _FIELD_NAME.search(head)
-        if found and name is not None and b"filename=" not in head.lower():
-            yield name[1], value
+        if value and name is not None and b"filename=" not in head.lower():
+            yield name[1], value[0]
+        if end["last"]:
+            return
+        begin = end.end()
 
 
 def too_deep(value: bytes, limit: int) -> bool:

@@ -165,9 +165,9 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
                 "template": values.text(values.mapping(data.get("template")).get("name")),
                 "list_id": list_id,
                 "campaign_name": _campaign_name(data.get("campaigns")),
-                "sending_domain": values.text(data.get("domain"))
-                or domain_of(envelope.get("sender"))
-                or domain_of(message_headers.get("from")),
+                "sending_domain": domain_of(envelope.get("sender"))
+                or domain_of(message_headers.get("from"))
+                or values.text(values.mapping(data.get("domain")).get("name")),
                 "ip": truncated_ip(data.get("ip")),
                 "user_agent": values.text(client.get("user-agent")),
                 "attempt": values.integer(_status(data).get("attempt-no")),
@@ -286,17 +286,15 @@ def _from_legacy(form: Form) -> dict[str, Any]:
     return {
         "signature": {name: fields.get(name) for name in _LAST_WINS},
         "event-data": {
-            **{
-                name: fields.get(name)
-                for name in ("event", "recipient", "timestamp", "url", "ip", "domain", "severity")
-            },
+            **{name: fields.get(name) for name in ("event", "recipient", "timestamp", "url", "ip", "severity")},
             "reason": fields.get("reason"),
+            "domain": {"name": fields.get("domain")},
             "delivery-status": {
                 "enhanced-code" if "." in code else "code": code,
                 "message": fields.get("error"),
                 "description": fields.get("description") or fields.get("notification"),
             },
-            "message": {"headers": {"message-id": fields.get("message-id"), "from": fields.get("from")}},
+            "message": {"headers": {"message-id": fields.get("message-id")}},
             "client-info": {"user-agent": fields.get("user-agent"), "client-type": fields.get("client-type")},
             "campaigns": [{"id": campaign, "name": fields.get("campaign-name")}] if campaign else [],
             "mailing-list": {"address": mailing_list} if mailing_list else None,

@@ -66,6 +66,13 @@ Parts = Callable[[Post], list[Any] | Rejected]
 Admits = Callable[[Post, AccountConfig], bool]
 """Whether a post with a valid signature comes from where the account said. Raises nothing."""
 
+CertificateUrls = Callable[[Post, AccountConfig], tuple[str, ...]]
+"""Where certificates lie that the check of a post needs, of checked hosts only. Raises nothing."""
+
+
+def _none(post: Post, account: AccountConfig) -> tuple[str, ...]:
+    return ()
+
 
 def _json(post: Post) -> list[Any] | Rejected:
     return json_parts(post.body)
@@ -73,6 +80,10 @@ def _json(post: Post) -> list[Any] | Rejected:
 
 def _anywhere(post: Post, account: AccountConfig) -> bool:
     return True
+
+
+ALIASES: Mapping[str, str] = {"amazon_ses": "ses"}
+"""Other names under which a provider is asked for."""
 
 
 class Provider(Struct, frozen=True):
@@ -83,6 +94,7 @@ class Provider(Struct, frozen=True):
     check: Check
     parts: Parts = _json
     admits: Admits = _anywhere
+    certificate_urls: CertificateUrls = _none
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -94,5 +106,10 @@ PROVIDERS: Mapping[str, Provider] = {
         module.NAME: Provider(module.NAME, module.read, module.check, module.parts)
         for module in (mailgun, mailtrap, mandrill)
     },
-    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits),
+    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits, ses.certificate_urls),
 }
+
+
+def canonical_name(given: str) -> str:
+    """The name of a provider as events have it, whatever its case or alias; an unknown one stays as it is."""
+    return ALIASES.get(given.lower(), given.lower())

@@ -155,17 +155,24 @@ def admits(post: Post, account: AccountConfig) -> bool:
     return all(topic in account.topics for topic in named)
 
 
-def certificate_urls(body: bytes) -> tuple[str, ...]:
-    """Where the certificates of a post lie, of Amazon's hosts only, each once."""
-    found = _carried(body)
+def certificate_urls(post: Post, account: AccountConfig) -> tuple[str, ...]:
+    """Where the certificates of a post's listed topics lie, each once; on Amazon's host of the topic's own region only,
+    so that no post makes anybody ask a host that never answers."""
+    found = _carried(post.body)
     if isinstance(found, Rejected):
         return ()
     named = (
-        signatures.sns_certificate_url(each.envelope)
+        _certificate_url(each.envelope, account)
         for each in found
         if isinstance(each, Carried) and each.envelope is not None
     )
     return tuple(dict.fromkeys(url for url in named if url is not None))
+
+
+def _certificate_url(envelope: Mapping[str, Any], account: AccountConfig) -> str | None:
+    topic, url = values.raw(envelope.get("TopicArn")), signatures.sns_certificate_url(envelope)
+    region = topic.split(":")[3] if topic in account.topics and topic.count(":") == 5 else None
+    return url if url is not None and url.split(".")[1] == region else None
 
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
@@ -405,7 +412,7 @@ def _unpacked(value: Any, outer: Carried, carriers: int) -> Iterator[Carried | R
     elif isinstance(value.get("records"), list):  # Firehose over HTTP
         time = times.unix(value.get("timestamp"))
         for record in value["records"]:
-            yield from _from_text(_base64(values.mapping(record).get("data")), _timed(outer, time), carriers)
+            yield from _from_text(_unencoded(values.mapping(record).get("data")), _timed(outer, time), carriers)
     elif "Message" in value and ("Type" in value or "TopicArn" in value):
         outer = structs.replace(_timed(outer, times.iso(value.get("Timestamp"))), envelope=value)
         if value.get("Type") in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
@@ -430,16 +437,19 @@ def _record(record: Any) -> Any:
     return record["Sns"] if isinstance(record, dict) and "Sns" in record else record
 
 
-def _base64(data: Any) -> Any:
+def _unencoded(data: Any) -> Any:
+    """The bytes of a Firehose record, or why there are none."""
+    if not isinstance(data, str):
+        return Rejected(Reason.SCHEMA, "a record without data")
     try:
-        return base64.b64decode(data, validate=True) if isinstance(data, str) else None
+        return base64.b64decode(data, validate=True)
     except (ValueError, binascii.Error):
-        return None
+        return Rejected(Reason.UNDECODABLE, "a record that is not base64")
 
 
 def _from_text(text: Any, outer: Carried, carriers: int) -> Iterator[Carried | Rejected]:
     """What a carrier's text holds, itself a body; an object in place of the text is taken as it is."""
-    if isinstance(text, dict):
+    if isinstance(text, dict | Rejected):
         yield from _unpacked(text, outer, carriers - 1)
         return
     if not isinstance(text, str | bytes):

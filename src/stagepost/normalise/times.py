@@ -20,6 +20,9 @@ _YEAR_10000 = parse_rfc3339("9999-12-31T00:00:00Z") + DAY
 _MILLISECONDS_FROM = 100_000_000_000
 """Unix seconds beyond 1e11 lie in the year 5138: the number is in milliseconds (SendGrid's Single Send sample)."""
 
+_ABSURD = 1e15
+"""Beyond any year, in seconds or milliseconds; far enough to be implausible, small enough to count with."""
+
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d\d(?::?\d\d)?)?")
 
 
@@ -37,8 +40,9 @@ def unix(value: Any) -> Moment | None:
             value = float(value) if "." in value else int(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    value = max(-_ABSURD, min(_ABSURD, value))
     if abs(value) >= _MILLISECONDS_FROM:
         return Moment(round(value * 1000), "ms")
     return Moment(round(value * MICROS), "s" if value == int(value) else "us")
