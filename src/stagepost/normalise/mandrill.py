@@ -8,12 +8,11 @@ in account ``default`` is the hash of ``["1", "mandrill", "default", "click", "m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from stagepost.events import Reason, Rejected, Smtp
-from stagepost.normalise import signatures, times, values
+from stagepost.events import Reason, Rejected
+from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.bodies import Form, form_of, json_parts
 from stagepost.normalise.facts import Facts
@@ -66,8 +65,6 @@ REASONS: Mapping[str, str] = {
     "recipient-domain-policy": "policy",
     "test-mode-limit": "quota",
 }
-
-_CODE = re.compile(r"(?:smtp;)?\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
 
 
 def parts(post: Post) -> list[Any] | Rejected:
@@ -123,7 +120,7 @@ def _message_event(event: str, part: Mapping[str, Any]) -> Facts:
             "sending_domain": domain_of(msg.get("sender")),
             "ip": truncated_ip(part.get("ip")),
             "user_agent": values.text(part.get("user_agent")),
-            "smtp": _smtp(msg.get("diag")),
+            "smtp": answers.smtp(msg.get("diag")),
         },
     )
 
@@ -156,12 +153,3 @@ def _sync_event(type_: str, part: Mapping[str, Any]) -> Facts:
         provider_event=f"{type_}/{action}" if action else type_,
         extra=extra,
     )
-
-
-def _smtp(diag: Any) -> Smtp | None:
-    told = values.text(diag)
-    if told is None:
-        return None
-    found = _CODE.match(told)
-    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
-    return Smtp(code, found[2] if found is not None else None, told)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from stagepost.events import Reason, Rejected, Smtp
-from stagepost.normalise import signatures, times, values
+from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.bodies import PART_LIMIT, json_parts
 from stagepost.normalise.facts import Facts
@@ -370,16 +370,9 @@ def _verdict(told: str, about: Mapping[str, Any]) -> Verdict:
     return judge(about.get("userAgent"), is_open=told == "Open") if told in ("Open", "Click") else Verdict()
 
 
-_CODE = re.compile(r"(?:smtp;)?\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
-
-
 def _smtp(about: Mapping[str, Any], recipient: Mapping[str, Any]) -> Smtp | None:
-    told = values.text(recipient.get("diagnosticCode")) or values.text(about.get("smtpResponse"))
-    enhanced = values.text(recipient.get("status"))
-    found = _CODE.match(told) if told is not None else None
-    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
-    enhanced = enhanced or (found[2] if found is not None else None)
-    return Smtp(code, enhanced, told) if told is not None or enhanced is not None else None
+    told = values.text(recipient.get("diagnosticCode")) or about.get("smtpResponse")
+    return answers.smtp(told, enhanced=recipient.get("status"))
 
 
 def _carried(body: bytes) -> list[Carried | Rejected] | Rejected:
