@@ -40,7 +40,9 @@ CONTACT_TYPES = frozenset("contact." + name for name in "subscribed consent_give
 """What the company says about a contact itself."""
 
 
-PROVIDERS = frozenset("sendgrid mailgun postmark ses sparkpost mandrill brevo mailjet resend mailersend".split())
+PROVIDERS = frozenset(
+    "sendgrid mailgun postmark ses sparkpost mandrill brevo mailjet resend mailersend mailtrap".split()
+)
 """Names of the e-mail providers, as in the header ``provider`` of ``email.raw``."""
 
 

@@ -32,6 +32,7 @@ PROVIDERS = (
     "mailersend",
     "mailgun",
     "mailjet",
+    "mailtrap",
     "mandrill",
     "postmark",
     "resend",
@@ -145,8 +146,8 @@ class AccountSettings(_Group):
     """None: the header of each record says it."""
     secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_words)] = ()
     """All keys that may have signed: several during a rotation."""
-    signature: Literal["off", "check", "require"] = "check"
-    """``check`` has an effect where secrets are set."""
+    signature: Literal["off", "check", "mark", "require"] = "check"
+    """``check`` has an effect where secrets or topics are set; ``mark`` lets through what does not fit, unverified."""
     contact_keys: Words = ("contact_id",)
     campaign_keys: Words = ("campaign_id",)
     campaign_from: Words = ()
@@ -155,6 +156,13 @@ class AccountSettings(_Group):
     """Where the provider's payload names none."""
     variants: Literal["ignore", "count"] = "ignore"
     """``count`` where only first opens and unique clicks are received."""
+    topics: Words = ()
+    """ARNs of the SNS topics that may send (ses); listing any has SNS signatures checked. Without a list a certificate
+    among the secrets proves only that Amazon sent a post, for whomever."""
+    metadata_headers: Words = ("X-Metadata",)
+    """Headers of the mail itself that hold metadata as a JSON object, where a provider reports them (ses, resend)."""
+    tag_headers: Words = ("X-Tag", "X-Tags")
+    """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 
     @field_validator("provider")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from stagepost.edges.certificates import Certificates
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
@@ -101,6 +102,9 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
             campaign_from=account.campaign_from,
             sending_domain=account.sending_domain,
             variants=account.variants,
+            topics=account.topics,
+            metadata_headers=account.metadata_headers,
+            tag_headers=account.tag_headers,
         )
         for name, account in settings.accounts.items()
     }
@@ -108,7 +112,9 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
 
 def _processor(role: str, settings: Settings, group: str, log: KafkaLog) -> Stateless | Stateful:
     if role == "normalise":
-        return NormaliseProcessor(account_configs(settings), settings.tenant_key(), settings.prefix, group)
+        return NormaliseProcessor(
+            account_configs(settings), settings.tenant_key(), settings.prefix, group, certificates=Certificates().pem
+        )
     if role == "rollup":
         events = log.partitions([Topic.EVENTS])[Topic.EVENTS]
         return RollupProcessor(event_partitions=events, prefix=settings.prefix, group=group)

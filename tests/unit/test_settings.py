@@ -144,7 +144,7 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
         (
             "accounts.a.provider = 'sendgird'",
             "stagepost.toml: accounts.a.provider: unknown provider (did you mean sendgrid?); known are brevo, "
-            "mailersend, mailgun, mailjet, mandrill, postmark, resend, sendgrid, ses, sparkpost",
+            "mailersend, mailgun, mailjet, mailtrap, mandrill, postmark, resend, sendgrid, ses, sparkpost",
         ),
         (
             "kafka.librdkafka = {'isolation.level' = 'read_uncommitted'}",

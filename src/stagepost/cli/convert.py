@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from stagepost.normalise import AccountConfig
     from stagepost.settings import Settings
 
-_ALIASES = {"amazon_ses": "ses"}
-
 
 def add_to(app: typer.Typer) -> None:
     @app.command()
@@ -48,6 +46,8 @@ def add_to(app: typer.Typer) -> None:
 
         settings = load_from(config).settings
         name = _provider(provider)
+        if name == "mandrill" and secret and url is None:
+            raise typer.BadParameter("Mandrill signs the URL that it called: give --url", param_hint="--secret")
         post = Post(
             provider=name,
             account=account,
@@ -70,9 +70,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _provider(given: str) -> str:
-    from stagepost.normalise import PROVIDERS
+    from stagepost.normalise import PROVIDERS, canonical_name
 
-    name = _ALIASES.get(given.lower(), given.lower())
+    name = canonical_name(given)
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise typer.BadParameter(f"{given!r} cannot be read; known are {known}", param_hint="PROVIDER")
@@ -112,7 +112,10 @@ def _received_at(text: str | None) -> int:
 
 
 def _account(settings: Settings, name: str, provider: str, secrets: list[str]) -> AccountConfig:
-    """The account's settings; secrets on the command line replace its own, and must fit."""
+    """The account's settings; secrets on the command line replace its own, and must fit.
+
+    Without one nothing is checked: a body in a file has lost the headers that signed it.
+    """
     from msgspec import structs
 
     from stagepost.normalise import AccountConfig
@@ -120,7 +123,7 @@ def _account(settings: Settings, name: str, provider: str, secrets: list[str]) -
 
     account = account_configs(settings).get(name) or AccountConfig(provider=provider)
     if not secrets:
-        return account
+        return structs.replace(account, signature="off")
     return structs.replace(account, secrets=tuple(map(_secret, secrets)), signature="require")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -11,10 +11,19 @@ from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, normalise
+
+CertificateSource = Callable[[str], str | None]
+"""The certificate at a URL whose host was checked, as PEM; None where there is none. May raise what makes the loop read
+the batch again: what cannot be checked now is neither passed nor refused."""
 
 _HTTP = "http."
 _JSON = ("content-type", b"application/json")
+
+
+def no_certificates(url: str) -> str | None:
+    """For accounts whose certificates are among their secrets."""
+    return None
 
 
 class NormaliseProcessor(Struct, frozen=True):
@@ -25,6 +34,7 @@ class NormaliseProcessor(Struct, frozen=True):
     prefix: str = ""
     group: str = ""
     input: Topic = Topic.RAW
+    certificates: CertificateSource = no_certificates
 
     def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
         emits: list[Emit] = []
@@ -46,7 +56,7 @@ class NormaliseProcessor(Struct, frozen=True):
         headers = {
             name.lower(): value.decode("utf-8", "replace") for name, value in record.headers if value is not None
         }
-        provider = headers.get("provider", "").lower()
+        provider = canonical_name(headers.get("provider", ""))
         if provider not in PROVIDERS:
             told = "no provider in the headers" if not provider else "not a provider that stagepost knows"
             refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")
@@ -61,6 +71,9 @@ class NormaliseProcessor(Struct, frozen=True):
             url=headers.get("url"),
         )
         config = self.accounts.get(account) or AccountConfig(provider=provider)
+        if config.topics and config.signature != "off":
+            found = map(self.certificates, PROVIDERS[provider].certificate_urls(post, config))
+            post = structs.replace(post, certificates=tuple(each for each in found if each is not None))
         return provider, normalise(post, config, self.tenant_key)
 
     @staticmethod
@@ -69,12 +82,21 @@ class NormaliseProcessor(Struct, frozen=True):
         counts["parts_total", "event"] += len(result.events)
         counts["parts_total", "rejected"] += len(result.rejected)
         counts["parts_total", "no_event"] += result.without_event
+        counts["signature_checks_total", provider, _checked(result)] += 1
         for event in result.events:
             counts["events_consumed_total", Topic.RAW, provider, event.type] += 1
             if event.machine:
                 counts["machine_events_total", provider, event.type] += 1
         for rejected in result.rejected:
             counts["events_dead_lettered_total", rejected.reason] += 1
+
+
+def _checked(result: Normalised) -> str:
+    """What came of the signature of a post: ``valid``, ``invalid``, or ``none`` where nothing was checked."""
+    if any(rejected.reason == Reason.SIGNATURE for rejected in result.rejected):
+        return "invalid"
+    verified = {event.verified for event in result.events}
+    return "valid" if True in verified else "invalid" if False in verified else "none"
 
 
 def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from stagepost.events import Event, Reason, Rejected
-from stagepost.normalise.bodies import BODY_LIMIT, json_parts
+from stagepost.normalise.bodies import BODY_LIMIT, PART_LIMIT
 from stagepost.normalise.facts import assemble
 from stagepost.normalise.post import AccountConfig, Normalised, Post
-from stagepost.normalise.registry import PROVIDERS, Provider
+from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
-__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "normalise"]
+__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "normalise"]
 
 NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
@@ -30,6 +32,8 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
     A post that carries no event passes without a signature. ``received_at`` is the only clock.
     """
     account = account or AccountConfig()
+    if post.provider not in PROVIDERS:
+        post = structs.replace(post, provider=canonical_name(post.provider))
     provider = PROVIDERS.get(post.provider)
     if provider is None:
         return _whole(Reason.UNKNOWN_PROVIDER, f"known are {', '.join(sorted(PROVIDERS))}")
@@ -38,14 +42,16 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
     if not post.body.strip():
         return Normalised(without_event=1)
     verified = _verified(post, account, provider)
-    parts = json_parts(post.body)
+    parts = provider.parts(post)
     if parts == []:
         return Normalised(without_event=1)
-    if verified is False and account.signature != "mark":
-        return _whole(Reason.SIGNATURE, "no configured key fits the post")
     if isinstance(parts, Rejected):
-        return Normalised(rejected=(parts,))
-    return _read_all(parts, post, account, provider, tenant_key, verified)
+        result = Normalised(rejected=(parts,))
+    else:
+        result = _read_all(parts, post, account, provider, tenant_key, verified)
+    if verified is False and account.signature != "mark" and (result.events or result.rejected):
+        return _whole(Reason.SIGNATURE, "no configured key fits the post")
+    return result
 
 
 def _whole(reason: Reason, detail: str) -> Normalised:
@@ -54,9 +60,10 @@ def _whole(reason: Reason, detail: str) -> Normalised:
 
 def _verified(post: Post, account: AccountConfig, provider: Provider) -> bool | None:
     """None: there was nothing to check. Every configured key is tried."""
-    if account.signature == "off" or (not account.secrets and account.signature != "require"):
+    if account.signature == "off" or not (account.secrets or account.topics or account.signature == "require"):
         return None
-    return any(provider.check(post, secret) for secret in account.secrets)
+    keys = (*account.secrets, *post.certificates)
+    return any(provider.check(post, key) for key in keys) and provider.admits(post, account)
 
 
 def _read_all(
@@ -66,6 +73,9 @@ def _read_all(
     rejected: list[Rejected] = []
     without_event = 0
     for number, part in enumerate(parts):
+        if isinstance(part, Rejected):
+            rejected.append(structs.replace(part, part=number))
+            continue
         found = provider.read(part, post.headers) if isinstance(part, dict) else None
         if found is None:
             what = "an object without a type" if isinstance(part, dict) else "not an object"
@@ -73,6 +83,9 @@ def _read_all(
             continue
         if not found:
             without_event += 1
+        # One part may name many recipients.
+        if len(events) + len(rejected) + len(found) > PART_LIMIT:
+            return _whole(Reason.OVERSIZE, f"more than {PART_LIMIT} parts and recipients")
         for facts in found:
             made = assemble(facts, post, account, tenant_key, number, verified)
             if isinstance(made, Rejected):

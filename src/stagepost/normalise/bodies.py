@@ -1,10 +1,17 @@
-"""Bytes of a body to its parts, bounded before anything is parsed (providers.md 5.3 and 6)."""
+"""Bytes of a body to its parts, bounded before anything is parsed (providers.md 5.3 and 6).
+
+A part that cannot be read stands among its neighbours as ``Rejected``. May not contain: a provider's field names.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
+from msgspec import Struct
 
 from stagepost.events import Reason, Rejected
 
@@ -18,24 +25,185 @@ PART_LIMIT = 10_000
 
 _BOM = b"\xef\xbb\xbf"
 
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""JSON strings. The closing quote is optional and nothing is tried twice, so that no input takes more than one pass."""
+
+_TOKENS = re.compile(_STRINGS.pattern + rb"|[{}\[\]]", re.DOTALL)
+
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONE_SURROGATE = re.compile(
+    rb"(?P<kept>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\[^u])|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+"""Half a character, as left by a sender that cuts text by UTF-16 units; pairs and other escapes are ``kept``."""
+
+_FORM = re.compile(rb"[\w.%+\[\]-]{1,200}=", re.ASCII)
+_BOUNDARY = re.compile(rb"--([^\r\n]{1,200}?)[ \t]*\r?\n")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_FIELD_NAME = re.compile(rb'(?:^|[;\s])name="([^"]*)"', re.IGNORECASE)
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Form(Struct, frozen=True):
+    """Fields of a form post in the order of the body, as bytes: a signature may cover them."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+
+    def texts(self) -> dict[str, list[str]]:
+        """All values of each name, as text."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            found.setdefault(name.decode("utf-8", "replace"), []).append(value.decode("utf-8", "replace"))
+        return found
+
 
 def json_parts(body: bytes) -> list[Any] | Rejected:
-    """Elements of a JSON array, or the one object as a list; empty for an empty body."""
-    if len(body) > BODY_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {BODY_LIMIT}")
-    text = body.removeprefix(_BOM).strip()
+    """Elements of a JSON array, or the one object as a list; several values one per line or in a row; empty for an
+    empty body. An element that cannot be decoded alone is a ``Rejected`` in its place."""
+    text = readable(body)
+    if isinstance(text, Rejected):
+        return text
     if not text:
         return []
-    if too_deep(text, DEPTH_LIMIT):
-        return Rejected(Reason.OVERSIZE, f"nested deeper than {DEPTH_LIMIT}")
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejected(Reason.UNDECODABLE, str(error).split("\n", 1)[0])
+    value = _decoded(text)
+    if isinstance(value, Rejected) and value.reason == Reason.UNDECODABLE:
+        several = _several(text)
+        value = value if several is None else several
+    if isinstance(value, Rejected) and value.reason != Reason.SCHEMA:
+        return value
     parts = value if isinstance(value, list) else [value]
     if len(parts) > PART_LIMIT:
         return Rejected(Reason.OVERSIZE, f"{len(parts)} parts, more than {PART_LIMIT}")
     return parts
+
+
+def readable(body: bytes) -> bytes | Rejected:
+    """The text of a body within its limits, without byte-order mark and surrounding space."""
+    if len(body) > BODY_LIMIT:
+        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {BODY_LIMIT}")
+    text = body.removeprefix(_BOM).strip()
+    if too_deep(text, DEPTH_LIMIT):
+        return Rejected(Reason.OVERSIZE, f"nested deeper than {DEPTH_LIMIT}")
+    return text
+
+
+def _decoded(text: bytes) -> Any:
+    """The value; ``schema`` where it is JSON with something in it that has no value here."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _decoded_apart(text, error)
+
+
+def _decoded_apart(text: bytes, error: Exception) -> Any:
+    """What can be saved of a text with half a character or a number beyond all bounds: only that element is lost."""
+    undecodable = Rejected(Reason.UNDECODABLE, str(error).split("\n", 1)[0])
+    if isinstance(error, UnicodeDecodeError | RecursionError):
+        return undecodable
+    mended = _LONE_SURROGATE.sub(lambda found: found["kept"] or rb"\ufffd", text) if _SURROGATE.search(text) else text
+    try:
+        mended.decode()
+        if not mended.startswith(b"["):
+            return msgspec.json.decode(mended)
+        return [_element(bytes(raw)) for raw in _elements.decode(mended)]
+    except msgspec.ValidationError as beyond:
+        return Rejected(Reason.SCHEMA, str(beyond).split("\n", 1)[0])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return undecodable
+
+
+def _element(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Rejected(Reason.SCHEMA, str(error).split("\n", 1)[0])
+
+
+def _several(text: bytes) -> list[Any] | None:
+    """Values one per line, or written in a row; None where the text is neither."""
+    if not text.startswith(b"{"):
+        return None
+    lines = [line for line in text.splitlines() if line.strip()][: PART_LIMIT + 1]
+    values = [_decoded(line.strip()) for line in lines]
+    # A complete object that is not indented: no line of one broken document looks like that.
+    if any(line.startswith(b"{") and isinstance(value, dict) for line, value in zip(lines, values, strict=True)):
+        return [part for line, value in zip(lines, values, strict=True) for part in _line(line.strip(), value)]
+    return _in_a_row(text)
+
+
+def _line(line: bytes, value: Any) -> list[Any]:
+    return (_in_a_row(line) or [value]) if isinstance(value, Rejected) else [value]
+
+
+def _in_a_row(text: bytes) -> list[Any] | None:
+    """Objects written one after another without a separator; a cut-off last one is rejected alone."""
+    pieces: list[Any] = []
+    depth = begin = 0
+    for token in _TOKENS.finditer(text):
+        mark = text[token.start()]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if depth == 0:
+                pieces.append(_decoded(text[begin : token.end()]))
+                begin = token.end()
+                if len(pieces) > PART_LIMIT:
+                    break
+    rest = text[begin:].strip()
+    if not pieces or (rest and not rest.startswith(b"{")) or not any(isinstance(piece, dict) for piece in pieces):
+        return None
+    return [*pieces, _decoded(rest)] if rest else pieces if len(pieces) > 1 else None
+
+
+def form_of(body: bytes, content_type: str = "") -> Form | Rejected | None:
+    """The fields of an urlencoded or multipart form; None when the body is no form.
+
+    The body itself tells; ``content_type`` gives only the boundary of a multipart form, and even that may be missing.
+    """
+    if len(body) > BODY_LIMIT:
+        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {BODY_LIMIT}")
+    text = body.removeprefix(_BOM).lstrip()
+    if text.startswith(b"--"):
+        found = _BOUNDARY.match(text)
+        return _bounded(_multipart(text, found[1])) if found is not None else None
+    urlencoded = content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+    if text[:1] in (b"{", b"[") or not (urlencoded or _FORM.match(text)):
+        return None
+    return _bounded(_urlencoded(text.rstrip(b"\r\n")))
+
+
+def _bounded(fields: Iterator[tuple[bytes, bytes]]) -> Form | Rejected:
+    kept: list[tuple[bytes, bytes]] = []
+    for field in fields:
+        if len(kept) == PART_LIMIT:
+            return Rejected(Reason.OVERSIZE, f"more than {PART_LIMIT} form fields")
+        kept.append(field)
+    return Form(tuple(kept))
+
+
+def _urlencoded(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for pair in text.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            yield unquote_to_bytes(name.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" "))
+
+
+def _multipart(text: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Fields with a name; attached files are left out."""
+    ends = re.finditer(rb"(?:\A|\r?\n)--" + re.escape(boundary) + rb"(?:(?P<last>--)|[ \t]*\r?\n)", text)
+    begin = next(ends).end()
+    for end in ends:
+        head, *value = _END_OF_HEAD.split(text[begin : end.start()], maxsplit=1)
+        name = _FIELD_NAME.search(head)
+        if value and name is not None and b"filename=" not in head.lower():
+            yield name[1], value[0]
+        if end["last"]:
+            return
+        begin = end.end()
 
 
 def too_deep(value: bytes, limit: int) -> bool:
@@ -43,21 +211,11 @@ def too_deep(value: bytes, limit: int) -> bool:
     if value.count(b"{") + value.count(b"[") <= limit:
         return False
     depth = 0
-    in_string = escaped = False
-    for byte in value:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x7B, 0x5B):
+    for bracket in _STRINGS.sub(b"", value).translate(None, _NOT_BRACKETS):
+        if bracket in b"{[":
             depth += 1
             if depth > limit:
                 return True
-        elif byte in (0x7D, 0x5D):
+        else:
             depth -= 1
     return False

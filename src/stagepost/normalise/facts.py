@@ -6,9 +6,9 @@ The same for every provider. May not contain: a provider's name for anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 
 from stagepost.events import Event, RawPlace, Reason, Rejected, Smtp, rfc3339, stable_id
 from stagepost.normalise import values
@@ -24,7 +24,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     """One (provider event, recipient), in the vocabulary but for what all providers share.
 
     ``id_parts``: the provider's row of providers.md 5.4. ``campaigns``: places of a campaign by name, in the provider's
-    order. ``extra``: fields of ``Event`` that are on the wire only when known, None where not.
+    order. ``extra``: fields of ``Event`` that are on the wire only when known, None where not. ``certainty``:
+    ``candidate`` where the recipient is one of several who may have acted. ``mail_headers``: headers of the mail
+    itself, names in lower case; an account says which hold metadata and tags. ``sent_as``: the address as it was sent,
+    where the provider tells both.
     """
 
     type: str
@@ -39,13 +42,19 @@ class Facts(Struct, frozen=True, kw_only=True):
     first: bool | None = None
     verdict: Verdict = Verdict()
     tags: tuple[str, ...] = ()
+    certainty: Literal["exact", "candidate"] = "exact"
+    test: bool = False
+    mail_headers: Mapping[str, tuple[str, ...]] = {}
     extra: Mapping[str, Any] = {}
+    sent_as: Any = None
 
 
 def assemble(
     facts: Facts, post: Post, account: AccountConfig, tenant_key: bytes, part: int, verified: bool | None
 ) -> Event | Rejected:
     """The event, or why there is none: an implausible time, or nobody to apply it to."""
+    if facts.mail_headers:
+        facts = _with_mail_headers(facts, account)
     moment = plausible(facts.moment, post.received_at)
     if isinstance(moment, Rejected):
         return Rejected(moment.reason, moment.detail, part)
@@ -60,9 +69,13 @@ def assemble(
         extra["smtp"] = cut.smtp(extra["smtp"])
     if facts.verdict.kind is not None:
         extra["machine_kind"] = facts.verdict.kind
+    if account.variants == "count":
+        extra.pop("variant", None)
     if account.sending_domain is not None:
         extra.setdefault("sending_domain", account.sending_domain)
-    sent_as = values.text(facts.recipient)
+    if extra.get("scope") == "domain" and "sending_domain" in extra:
+        extra.setdefault("scope_id", extra["sending_domain"])
+    sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
     tags, url = cut.tags(facts.tags), cut.url(facts.url)
     return Event(
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),
@@ -79,18 +92,33 @@ def assemble(
         first=facts.first,
         machine=facts.verdict.machine,
         machine_reasons=facts.verdict.reasons,
+        test=facts.test,
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
         provider_event=facts.provider_event,
         recipient_raw=cut.string("recipient_raw", sent_as) if sent_as is not None else UNSET,
-        recipient_certainty="exact" if recipient is not None else "none",
+        recipient_certainty=facts.certainty if recipient is not None else "none",
         verified=verified,
         raw=RawPlace(part=part),
         cut=tuple(sorted(cut.names)) if cut.names else UNSET,
         v=VERSION,
         **extra,
     )
+
+
+def _with_mail_headers(facts: Facts, account: AccountConfig) -> Facts:
+    """What the provider's own fields say goes before what headers of the mail say."""
+    metadata: dict[str, Any] = {}
+    for name in account.metadata_headers:
+        for value in facts.mail_headers.get(name.lower(), ()):
+            metadata |= values.mapping(values.embedded(value))
+    tags = list(facts.tags)
+    for name in account.tag_headers:
+        for value in facts.mail_headers.get(name.lower(), ()):
+            several = values.embedded(value)
+            tags += values.strings(several if isinstance(several, list) else value)
+    return structs.replace(facts, metadata={**metadata, **facts.metadata}, tags=tuple(tags))
 
 
 def _contact(facts: Facts, post: Post, account: AccountConfig, tenant_key: bytes, recipient: str | None) -> str | None:
@@ -119,16 +147,16 @@ class _Cut:
         self.names: set[str] = set()
 
     def string(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and len(value) > values.STRING_LIMIT:
-            self.names.add(name)
-            return value[: values.STRING_LIMIT]
-        return value
+        return self._text(name, value, values.STRING_LIMIT) if isinstance(value, str) else value
 
     def url(self, value: str | None) -> str | None:
-        if value is not None and len(value) > values.URL_LIMIT:
-            self.names.add("url")
-            return value[: values.URL_LIMIT]
-        return value
+        return self._text("url", value, values.URL_LIMIT) if value is not None else None
+
+    def _text(self, name: str, value: str, limit: int) -> str:
+        kept = values.shortened(value, limit)
+        if kept is not value:
+            self.names.add(name)
+        return kept
 
     def tags(self, found: tuple[str, ...]) -> tuple[str, ...]:
         if len(found) > values.TAGS:
@@ -145,7 +173,7 @@ class _Cut:
             if value is None:
                 continue
             found = values.metadata_value(value)
-            size += len(key) + len(found)
+            size += len(key.encode("utf-8", "replace")) + len(found.encode("utf-8", "replace"))
             if len(kept) == values.METADATA_KEYS or size > values.METADATA_LIMIT:
                 self.names.add("metadata")
                 break

@@ -27,6 +27,13 @@ class AccountConfig(Struct, frozen=True, kw_only=True):
     """Names of places where a campaign is looked for after the metadata, in order; empty: the provider's own order."""
     sending_domain: str | None = None
     variants: Literal["ignore", "count"] = "ignore"
+    topics: tuple[str, ...] = ()
+    """ARNs of the SNS topics that may send. A valid signature proves that Amazon sent it, for whomever: without a list
+    anybody's topic passes. A list alone has signatures checked, with the certificates that came with the post."""
+    metadata_headers: tuple[str, ...] = ("x-metadata",)
+    """Headers of the mail itself that hold metadata as a JSON object, where a provider reports headers."""
+    tag_headers: tuple[str, ...] = ("x-tag", "x-tags")
+    """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 
 
 class Post(Struct, frozen=True, kw_only=True):
@@ -38,6 +45,8 @@ class Post(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     received_at: int
     url: str | None = None
+    certificates: tuple[str, ...] = ()
+    """PEM, fetched from the checked hosts that the post names (SNS); they may verify beside the account's secrets."""
 
 
 class Normalised(Struct, frozen=True, kw_only=True):

@@ -7,12 +7,10 @@ complaint and failure. An example of an id: bounce 42 of ann@example.com in acco
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from stagepost.events import Smtp
-from stagepost.normalise import signatures, times, values
+from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.machines import Verdict, judge
@@ -26,6 +24,7 @@ TYPES: Mapping[str, str] = {
     "Click": "email.clicked",
     "SpamComplaint": "email.complained",
     "SMTPApiError": "email.failed",
+    "SMTP API Error": "email.failed",
 }
 """Record types with one meaning; Bounce and SubscriptionChange are below, everything else is ``email.unknown``."""
 
@@ -69,8 +68,6 @@ _TIMES = {
 _SUPPRESSED = {"HardBounce": "bounced", "SpamComplaint": "complained"}
 """Reasons of a SubscriptionChange that tell of another event again: it is counted once, there."""
 
-_CODE = re.compile(r"(?:smtp;)?\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
-
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
     """The one event of a post; None when it says no type."""
@@ -107,7 +104,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
                 "sending_domain": domain_of(part.get("From")) if record in ("Bounce", "SpamComplaint") else None,
                 "ip": truncated_ip(values.mapping(part.get("Geo")).get("IP")),
                 "user_agent": values.text(part.get("UserAgent")),
-                "smtp": _smtp(part),
+                "smtp": answers.smtp(values.text(part.get("Details")) or part.get("Description")),
             },
         )
     ]
@@ -153,12 +150,3 @@ def _verdict(record: str, part: Mapping[str, Any]) -> Verdict:
     if record not in ("Open", "Click"):
         return Verdict()
     return judge(part.get("UserAgent"), is_open=record == "Open")
-
-
-def _smtp(part: Mapping[str, Any]) -> Smtp | None:
-    told = values.text(part.get("Details")) or values.text(part.get("Description"))
-    if told is None:
-        return None
-    found = _CODE.match(told)
-    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
-    return Smtp(code, found[2] if found is not None else None, told)

@@ -7,12 +7,10 @@ An array of flat objects; custom arguments lie among the known keys. An example 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from stagepost.events import Smtp
-from stagepost.normalise import signatures, times, values
+from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.machines import Verdict, judge
@@ -57,13 +55,10 @@ _DROPPED = (
 _KNOWN = frozenset(
     "email timestamp event sg_event_id sg_message_id smtp-id category asm_group_id ip useragent url url_offset reason "
     "response status attempt type tls cert_err send_at date newsletter ip_pool pool sg_machine_open sg_content_type "
-    "bounce_classification singlesend_id singlesend_name mc_stats mc_pod_id phase_id template_id template_hash "
-    "template_name template_version_id marketing_campaign_id marketing_campaign_name marketing_campaign_version "
-    "marketing_campaign_split_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject account_id".split()
+    "bounce_classification mc_stats mc_pod_id phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject "
+    "account_id".split()
 )
-_TEMPLATE = "sg_template_"
-
-_CODE = re.compile(r"\s*(\d{3})\b[ -]?(\d\.\d{1,3}\.\d{1,3})?")
+_KNOWN_BEGINNINGS = ("sg_template_", "singlesend_", "template_", "marketing_campaign_")
 
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
@@ -85,7 +80,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             ),
             provider_event=event,
             message=message,
-            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_TEMPLATE)},
+            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_KNOWN_BEGINNINGS)},
             campaigns=_campaigns(part),
             url=values.text(part.get("url")) if event == "click" else None,
             verdict=_verdict(event, part),
@@ -101,7 +96,9 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
                 "ip": truncated_ip(part.get("ip")),
                 "user_agent": values.text(part.get("useragent")),
                 "attempt": values.integer(part.get("attempt")),
-                "smtp": _smtp(part),
+                "smtp": answers.smtp(
+                    values.text(part.get("reason")) or part.get("response"), enhanced=part.get("status")
+                ),
             },
         )
     ]
@@ -138,7 +135,7 @@ def _dropped(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     for beginning, found in _DROPPED:
         if reason.startswith(beginning):
             return ("email.dropped", {"reason": found}) if found else ("email.failed", {"reason": reason})
-    return "email.dropped", {"reason": "expired" if part.get("type") == "expired" else "other"}
+    return "email.dropped", {"reason": "expired" if values.raw(part.get("type")).lower() == "expired" else "other"}
 
 
 def _message(part: Mapping[str, Any]) -> str | None:
@@ -167,12 +164,3 @@ def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
         return Verdict()
     flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
     return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")
-
-
-def _smtp(part: Mapping[str, Any]) -> Smtp | None:
-    told = values.text(part.get("reason")) or values.text(part.get("response"))
-    status = values.text(part.get("status"))
-    found = _CODE.match(told) if told is not None else None
-    code = int(found[1]) if found is not None and 200 <= int(found[1]) < 600 else None
-    enhanced = status or (found[2] if found is not None else None)
-    return Smtp(code, enhanced, told) if told is not None or enhanced is not None else None

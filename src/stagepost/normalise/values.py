@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 
+from stagepost.events import Rejected
+from stagepost.normalise.bodies import json_parts
+
 STRING_LIMIT = 2 * 1024
-"""Characters of a string on an event; a longer one is cut and named in ``cut`` (providers.md 5.3)."""
+"""Bytes of a string on an event; a longer one is cut and named in ``cut`` (providers.md 5.3)."""
 
 URL_LIMIT = 8 * 1024
 METADATA_KEYS = 50
@@ -65,6 +68,24 @@ def strings(value: Any) -> tuple[str, ...]:
     return tuple(found for item in items if (found := text(item)) is not None)
 
 
+def embedded(value: Any) -> Any:
+    """The JSON object or array that a text holds; None where it holds none, or one too deep to be meant."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return None
+    found = json_parts(value.encode("utf-8", "replace"))
+    if isinstance(found, Rejected) or any(isinstance(part, Rejected) for part in found):
+        return None
+    return found if value.lstrip().startswith("[") else found[0] if len(found) == 1 else None
+
+
+def shortened(value: str, limit: int) -> str:
+    """At most ``limit`` bytes of UTF-8, whole characters."""
+    if len(value) * 4 <= limit:
+        return value
+    encoded = value.encode("utf-8", "replace")
+    return value if len(encoded) <= limit else encoded[:limit].decode("utf-8", "ignore")
+
+
 def metadata_value(value: Any) -> str:
     """Metadata values are strings; others become compact JSON text."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
@@ -82,3 +103,18 @@ def unbracketed(value: Any) -> str | None:
     """A message id without ``<>``."""
     found = text(value)
     return found.strip("<>").strip() or None if found is not None else None
+
+
+def metadata_text(value: Any, name: str) -> Mapping[str, Any]:
+    """Metadata that travels as one text: of a JSON object its members, any other text under ``name``."""
+    found = value if isinstance(value, dict) else embedded(value)
+    if isinstance(found, dict):
+        return found
+    told = text(value)
+    return {name: told} if told is not None else {}
+
+
+def positive(value: Any) -> str | None:
+    """An id that is absent when it is 0 or below."""
+    number = integer(value)
+    return str(number) if number is not None and number > 0 else None

@@ -41,7 +41,8 @@ NOT_REPORTED: Mapping[str, frozenset[str]] = {
     "brevo": frozenset({"bounced.block"}),
     "mailjet": frozenset({"sent"}),
     "resend": frozenset({"bounced.block"}),
-    "mailersend": frozenset({"deferred", "bounced.block", "dropped"}),
+    "mailersend": frozenset({"bounced.block", "dropped"}),
+    "mailtrap": frozenset({"sent"}),
 }
 """By provider: metrics that none of its events becomes (providers.md 5.2). An unknown one is taken to report all."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -83,10 +84,31 @@ def test_a_secret_must_fit_and_may_come_from_a_file(tmp_path: Path) -> None:
     assert json.loads(run("postmark", *AT, stdin=given).stdout)["verified"] is None
 
 
+def test_without_a_secret_on_the_command_line_nothing_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "stagepost.toml").write_text('[accounts.news]\nsecrets = ["k"]\nsignature = "require"\n')
+    result = run("sendgrid", *AT, "--account", "news", stdin=body(SENDGRID))
+    assert json.loads(result.stdout)["verified"] is None
+
+
 def test_an_account_of_the_settings_file_applies(tmp_path: Path) -> None:
     (tmp_path / "stagepost.toml").write_text('[accounts.news]\ncontact_keys = ["crm"]\n')
     result = run("sendgrid", *AT, "--account", "news", stdin=body({**SENDGRID, "crm": "k1"}))
     assert json.loads(result.stdout)["contact"] == "k1"
+
+
+def test_a_form_post_is_told_by_its_content_type_or_by_itself() -> None:
+    events = json.dumps([{"event": "send", "_id": "m", "ts": 1793610847, "msg": {"email": "ann@example.com"}}])
+    form = urlencode({"mandrill_events": events}).encode()
+    header = ("--header", "Content-Type=application/x-www-form-urlencoded")
+    for words in (header, ()):
+        assert json.loads(run("mandrill", *AT, *words, stdin=form).stdout)["type"] == "email.sent"
+
+
+def test_one_event_per_line_comes_of_firehose() -> None:
+    event = {"eventType": "Send", "mail": {"timestamp": "2026-11-02T09:14:07Z", "destination": ["ann@example.com"]}}
+    lines = (json.dumps(event) + "\n").encode() * 2
+    result = run("amazon_ses", *AT, stdin=lines)
+    assert [json.loads(line)["raw"] for line in result.stdout.splitlines()] == [{"part": 0}, {"part": 1}]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +119,7 @@ def test_an_account_of_the_settings_file_applies(tmp_path: Path) -> None:
         ("sendgrid", "--header", "novalue"),
         ("sendgrid", "--received-at", "yesterday"),
         ("sendgrid", "--secret", "@no-such-file"),
+        ("mandrill", "--secret", "key"),
     ],
 )
 def test_usage_errors_exit_with_2(words: tuple[str, ...]) -> None:

@@ -69,6 +69,12 @@ def test_the_provider_is_told_by_the_header_or_the_record_is_refused() -> None:
         assert dict(letter.headers)["stagepost-reason"] == b"unknown-provider"
 
 
+def test_a_provider_may_be_named_by_its_alias() -> None:
+    value = json.dumps({"eventType": "Send", "mail": {"destination": ["ann@example.com"]}}).encode()
+    (emit,) = plan(value, (("provider", b"Amazon_SES"),)).emits
+    assert json.loads(emit.value or b"")["provider"] == "ses"
+
+
 def test_the_account_header_chooses_the_account() -> None:
     (emit,) = plan(body(part(crm="k9")), (*HEADERS, ("account", b"vip"))).emits
     assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")
@@ -79,3 +85,40 @@ def test_a_missing_or_broken_received_at_is_the_timestamp_of_the_record() -> Non
         headers = (("provider", b"sendgrid"),) + ((("received_at", text),) if text else ())
         (emit,) = plan(body(part()), headers).emits
         assert json.loads(emit.value or b"")["received_at"] == "2026-11-02T09:20:00.000Z"
+
+
+TOPIC = "arn:aws:sns:eu-west-1:1:mail"
+CERTIFICATE = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem"
+ENVELOPE = {
+    "Type": "Notification",
+    "TopicArn": TOPIC,
+    "SigningCertURL": CERTIFICATE,
+    "Message": json.dumps({"eventType": "Send", "mail": {"destination": ["ann@example.com"]}}),
+}
+SES_HEADERS = (("provider", b"ses"), ("received_at", b"2026-11-02T09:20:00Z"), ("account", b"aws"))
+
+
+def test_the_certificates_of_listed_topics_are_asked_for_and_without_them_nothing_passes() -> None:
+    asked: list[str] = []
+    for topics, expected in (((TOPIC,), Topic.RAW_DLQ), ((), Topic.EVENTS)):
+        account = AccountConfig(topics=topics)
+        processor = NormaliseProcessor({"aws": account}, b"k" * 16, certificates=lambda url: asked.append(url))
+        record = Record(Topic.RAW, 2, 7, RECEIVED, b"k", json.dumps(ENVELOPE).encode(), SES_HEADERS)
+        (emit,) = processor.plan(2, 1, [record], 8).emits
+        assert emit.topic == expected
+    assert asked == [CERTIFICATE]
+
+
+def test_signature_checks_are_counted_by_what_came_of_them() -> None:
+    told = []
+    for account in (
+        AccountConfig(),
+        AccountConfig(secrets=("key",)),
+        AccountConfig(secrets=("key",), signature="mark"),
+        AccountConfig(signature="require"),
+    ):
+        processor = NormaliseProcessor({"default": account}, b"k" * 16)
+        record = Record(Topic.RAW, 2, 7, RECEIVED, b"k", body(part()), HEADERS)
+        counts = processor.plan(2, 1, [record], 8).counts
+        told += [labels[2] for labels in counts if labels[0] == "signature_checks_total"]
+    assert told == ["none", "invalid", "invalid", "invalid"]

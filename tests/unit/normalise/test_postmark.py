@@ -50,6 +50,7 @@ RECORDS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {},
     ),
     ({"RecordType": "SMTPApiError"}, "email.failed", {}),
+    ({"RecordType": "SMTP API Error"}, "email.failed", {}),
     ({"RecordType": "Inbound"}, "email.unknown", {"category": "inbound"}),
     ({"RecordType": "Invented"}, "email.unknown", {"category": "other"}),
     ({"RecordType": "Bounce", "Type": "Invented", "BouncedAt": TIME}, "email.unknown", {"category": "other"}),

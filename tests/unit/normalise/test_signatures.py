@@ -1,0 +1,213 @@
+"""SNS signatures, with certificates made for the test; the other schemes are in the grid and in test_normalise."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from stagepost.events import Reason, parse_rfc3339
+from stagepost.normalise import AccountConfig, Normalised, Post, normalise
+from stagepost.normalise.ses import certificate_urls
+
+RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
+TOPIC = "arn:aws:sns:eu-west-1:111122223333:mail"
+SES = {"eventType": "Send", "mail": {"timestamp": "2026-11-02T09:14:00Z", "destination": ["ann@example.com"]}}
+URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
+
+
+class Amazon:
+    """A key with its certificate, and the text that SNS signs, spelled out."""
+
+    def __init__(self) -> None:
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
+        self.certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self._key.public_key())
+            .serial_number(1)
+            .not_valid_before(datetime(2026, 1, 1))  # noqa: DTZ001 - x509 takes naive UTC
+            .not_valid_after(datetime(2027, 1, 1))  # noqa: DTZ001
+            .sign(self._key, SHA256())
+            .public_bytes(Encoding.PEM)
+            .decode()
+        )
+
+    def sign(self, text: str, version: str) -> str:
+        hash_ = SHA1() if version == "1" else SHA256()
+        return base64.b64encode(self._key.sign(text.encode(), padding.PKCS1v15(), hash_)).decode()
+
+    def notification(self, message: object = SES, version: str = "1", **fields: Any) -> dict[str, Any]:
+        envelope = {
+            "Type": "Notification",
+            "MessageId": "m-1",
+            "TopicArn": TOPIC,
+            "Subject": "Amazon SES Email Event Notification",
+            "Message": json.dumps(message) + "\n",
+            "Timestamp": "2026-11-02T09:15:00.000Z",
+            "SignatureVersion": version,
+            "SigningCertURL": URL,
+            **fields,
+        }
+        envelope = {name: value for name, value in envelope.items() if value is not ...}
+        subject = f"Subject\n{envelope['Subject']}\n" if envelope.get("Subject") is not None else ""
+        text = (
+            f"Message\n{envelope['Message']}\nMessageId\nm-1\n{subject}Timestamp\n{envelope['Timestamp']}\n"
+            f"TopicArn\n{envelope['TopicArn']}\nType\nNotification\n"
+        )
+        return {**envelope, "Signature": self.sign(text, version)}
+
+
+AMAZON = Amazon()
+OTHER = Amazon()
+
+
+def convert(body: object, account: AccountConfig, **fields: Any) -> Normalised:
+    raw = json.dumps(body).encode()
+    return normalise(
+        Post(provider="ses", account="default", body=raw, headers={}, received_at=RECEIVED, **fields), account
+    )
+
+
+def outcome(body: object, account: AccountConfig | None = None, **fields: Any) -> Any:
+    """``verified`` of the events, or the reason of the rejection."""
+    result = convert(body, account or AccountConfig(secrets=(AMAZON.certificate,)), **fields)
+    return [event.verified for event in result.events] or result.rejected[0].reason
+
+
+def urls(body: object, *topics: str) -> tuple[str, ...]:
+    """Where certificates would be fetched from for an account that lists ``topics``, or TOPIC."""
+    post = Post(provider="ses", account="default", body=json.dumps(body).encode(), headers={}, received_at=RECEIVED)
+    return certificate_urls(post, AccountConfig(topics=topics or (TOPIC,)))
+
+
+def test_a_certificate_is_fetched_once_for_a_listed_topic_from_the_host_of_its_region() -> None:
+    envelope = AMAZON.notification()
+    assert urls(envelope) == urls({"Records": [{"Sns": envelope}, {"Sns": envelope}]}) == (URL,)
+    assert urls(envelope, TOPIC + "2") == ()
+    assert urls({**envelope, "SigningCertURL": URL.replace("eu-west-1", "nowhere-9")}) == ()
+    assert urls({**envelope, "TopicArn": "a:b"}, "a:b") == ()
+    assert urls([envelope, {**envelope, "TopicArn": 7}, 7]) == (URL,)
+    china = "arn:aws-cn:sns:cn-north-1:1:mail"
+    url = URL.replace("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
+    assert urls({**envelope, "TopicArn": china, "SigningCertURL": url}, china) == (url,)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("subject", ["Amazon SES Email Event Notification", "", None, ...])
+def test_both_versions_verify_with_and_without_a_subject(version: str, subject: Any) -> None:
+    assert outcome(AMAZON.notification(version=version, Subject=subject)) == [True]
+
+
+def test_any_of_the_keys_may_be_the_one() -> None:
+    account = AccountConfig(secrets=("user:pass", OTHER.certificate, AMAZON.certificate))
+    assert outcome(AMAZON.notification(), account) == [True]
+    assert outcome(AMAZON.notification(), AccountConfig(secrets=(OTHER.certificate + AMAZON.certificate,))) == [True]
+    assert outcome(AMAZON.notification(), AccountConfig(secrets=(OTHER.certificate,))) == Reason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Message": json.dumps(SES | {"eventType": "Bounce"})},
+        {"MessageId": "m-2"},
+        {"Subject": "another"},
+        {"Timestamp": "2026-11-02T09:15:01.000Z"},
+        {"TopicArn": TOPIC + "2"},
+        {"SignatureVersion": "2"},
+        {"SignatureVersion": "3"},
+        {"SignatureVersion": None},
+        {"Signature": "####"},
+        {"Signature": None},
+        {"Type": "SubscriptionConfirmation2"},
+        {"MessageId": 7},
+    ],
+)
+def test_a_changed_field_does_not_verify(changes: dict[str, Any]) -> None:
+    assert outcome({**AMAZON.notification(), **changes}) == Reason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL.replace("https", "http"),
+        URL.replace("amazonaws.com", "amazonaws.com.evil.example"),
+        URL.replace("sns.eu-west-1.amazonaws.com", "sns.eu-west-1.amazonaws.com@evil.example"),
+        URL.replace("sns.", "s3."),
+        URL.replace("sns.eu-west-1.", "sns.eu.west.1."),
+        URL.replace("amazonaws.com", "amazonaws.com:8443"),
+        URL.replace("SimpleNotificationService", "bucket/SimpleNotificationService"),
+        URL.replace(".pem", ".pem?x=.pem"),
+        URL + "\n",
+        None,
+        7,
+    ],
+)
+def test_the_place_of_the_certificate_is_checked_also_when_one_is_given(url: Any) -> None:
+    envelope = {**AMAZON.notification(), "SigningCertURL": url}
+    assert outcome(envelope) == Reason.SIGNATURE
+    assert urls(envelope) == ()
+
+
+def test_the_host_of_china_and_the_spelling_of_lambda_are_fine() -> None:
+    url = URL.replace("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
+    envelope = AMAZON.notification(SigningCertURL=..., SigningCertUrl=url)
+    assert outcome(envelope) == [True]
+    assert outcome({"Records": [{"EventSource": "aws:sns", "Sns": envelope}]}) == [True]
+    assert urls({"Records": [{"Sns": envelope}] * 2}) == ()
+
+
+def test_an_envelope_is_verified_in_every_carrier_and_all_of_them_must_be() -> None:
+    good, bad = AMAZON.notification(), OTHER.notification()
+    assert outcome({"Body": json.dumps(good)}) == [True]
+    assert outcome({"Records": [{"body": json.dumps(good)}, {"body": json.dumps(good)}]}) == [True, True]
+    assert outcome({"Records": [{"body": json.dumps(good)}, {"body": json.dumps(bad)}]}) == Reason.SIGNATURE
+    assert outcome({"Records": [{"body": json.dumps(good)}, {"body": json.dumps(SES)}]}) == Reason.SIGNATURE
+    assert outcome(SES) == Reason.SIGNATURE
+
+
+def test_confirmations_carry_no_event_and_pass() -> None:
+    confirmation = {"Type": "SubscriptionConfirmation", "TopicArn": TOPIC, "Message": "x", "SignatureVersion": "1"}
+    assert convert(confirmation, AccountConfig(secrets=(AMAZON.certificate,))) == Normalised(without_event=1)
+
+
+def test_a_valid_signature_of_a_topic_that_is_not_listed_is_refused() -> None:
+    listed = AccountConfig(secrets=(AMAZON.certificate,), topics=("arn:aws:sns:eu-west-1:1:other", TOPIC))
+    other = AccountConfig(secrets=(AMAZON.certificate,), topics=("arn:aws:sns:eu-west-1:1:other",))
+    assert outcome(AMAZON.notification(), listed) == [True]
+    assert outcome(AMAZON.notification(), other) == Reason.SIGNATURE
+
+
+def test_a_raw_post_names_its_topic_in_a_header() -> None:
+    account = AccountConfig(secrets=("header:x-shared=s",), topics=(TOPIC,))
+    ours = {"x-shared": "s", "x-amz-sns-topic-arn": TOPIC}
+    body = json.dumps(SES).encode()
+    told = []
+    for headers in (ours, {**ours, "x-amz-sns-topic-arn": TOPIC + "2"}, {"x-amz-sns-topic-arn": TOPIC}):
+        post = Post(provider="ses", account="default", body=body, headers=headers, received_at=RECEIVED)
+        told.append(len(normalise(post, account).events))
+    assert told == [1, 0, 0]
+
+
+def test_a_list_of_topics_alone_verifies_with_the_certificates_that_came_with_the_post() -> None:
+    account = AccountConfig(topics=(TOPIC,))
+    assert outcome(AMAZON.notification(), account, certificates=(AMAZON.certificate,)) == [True]
+    assert outcome(AMAZON.notification(), account, certificates=(OTHER.certificate,)) == Reason.SIGNATURE
+    assert outcome(AMAZON.notification(), account) == Reason.SIGNATURE
+    assert outcome(AMAZON.notification(), AccountConfig()) == [None]
+
+
+def test_a_certificate_that_cannot_be_read_or_has_another_kind_of_key_fits_nothing() -> None:
+    broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    assert outcome(AMAZON.notification(), AccountConfig(secrets=(broken,))) == Reason.SIGNATURE
+    assert outcome(AMAZON.notification(), AccountConfig(secrets=("-----BEGIN",))) == Reason.SIGNATURE
