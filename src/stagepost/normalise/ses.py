@@ -95,7 +95,7 @@ class Carried(Struct, frozen=True):
     name: str | None = None
     """EventBridge's detail-type."""
     time: Moment | None = None
-    """Of the outermost carrier that says one."""
+    """Of the innermost carrier that says one: it is nearest to the event."""
     envelope: Mapping[str, Any] | None = None
     """SNS, which may be signed."""
 
@@ -413,7 +413,7 @@ def _unpacked(value: Any, outer: Carried, carriers: int) -> Iterator[Carried | R
 
 
 def _timed(outer: Carried, time: Moment | None) -> Carried:
-    return outer if time is None or outer.time is not None else structs.replace(outer, time=time)
+    return outer if time is None else structs.replace(outer, time=time)
 
 
 def _record(record: Any) -> Any:
