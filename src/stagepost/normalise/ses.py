@@ -95,7 +95,7 @@ class Carried(Struct, frozen=True):
     name: str | None = None
     """EventBridge's detail-type."""
     time: Moment | None = None
-    """Of the outermost carrier that says one."""
+    """Of the innermost carrier that says one: it is nearest to the event."""
     envelope: Mapping[str, Any] | None = None
     """SNS, which may be signed."""
 
@@ -189,36 +189,21 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
         return None
     told = _FOLDED.get(told.replace(" ", "").lower(), told)
     kind = TYPES.get(told)
-    if kind is None:
-        category = "account" if name is not None and name not in DETAIL_TYPES else UNKNOWN.get(told, "other")
-        return [_unknown(event, told, category, part["time"])]
-    return _facts(event, told, kind, part["time"])
-
-
-def _unknown(event: Mapping[str, Any], told: str, category: str, carried_at: Moment | None) -> Facts:
-    mail = values.mapping(event.get("mail"))
-    recipients, certainty = _of_the_mail(mail)
-    moment = times.iso(mail.get("timestamp"))
-    return Facts(
-        type="email.unknown",
-        moment=moment if moment is not None else _assumed(carried_at),
-        recipient=next(iter(recipients), None),
-        certainty=certainty,
-        id_parts=(told, values.raw(mail.get("messageId")), values.raw(mail.get("timestamp")), "", ""),
-        provider_event=told,
-        message=values.unbracketed(mail.get("messageId")),
-        extra={"category": category},
-    )
+    if kind is not None:
+        return _facts(event, told, kind, part["time"])
+    category = "account" if name is not None and name not in DETAIL_TYPES else UNKNOWN.get(told, "other")
+    found = _facts(event, told, Kind("email.unknown", told[:1].lower() + told[1:]), part["time"])
+    return [structs.replace(each, extra={**each.extra, "category": category}) for each in found]
 
 
 def _facts(event: Mapping[str, Any], told: str, kind: Kind, carried_at: Moment | None) -> list[Facts]:
     mail = values.mapping(event.get("mail"))
     about = values.mapping(event.get(kind.object))
     type_, extra = _classified(kind.type, about)
-    # Send, Reject and Rendering Failure have no time but the send's; of all others that would be the wrong one.
+    # Send, Reject and Rendering Failure have no time but the send's; of all others that are known it is the wrong one.
     own = about.get("timestamp")
     moment = times.iso(own) if own is not None else None
-    if moment is None and kind.type in ("email.sent", "email.dropped", "email.failed") and kind.recipients is None:
+    if moment is None and kind.type in ("email.sent", "email.dropped", "email.failed", "email.unknown"):
         moment = times.iso(mail.get("timestamp"))
     feedback_id = values.text(about.get("feedbackId"))
     message = values.unbracketed(mail.get("messageId"))
@@ -248,7 +233,6 @@ def _facts(event: Mapping[str, Any], told: str, kind: Kind, carried_at: Moment |
             "sending_domain": domain_of(mail.get("source")),
             "ip": truncated_ip(ip),
             "user_agent": values.text(about.get("userAgent")),
-            "smtp": _smtp(about, {}),
         },
     )
     found = [
@@ -308,7 +292,7 @@ def _recipients(
             for each in listed
         ]
     addresses, certainty = _of_the_mail(mail)
-    if kind.object in ("open", "click", "subscription"):
+    if kind.object in ("open", "click", "subscription") or kind.type == "email.unknown":
         addresses = addresses[:1]
     elif type_ in ("email.sent", "email.delivered", "email.dropped", "email.failed"):
         certainty = "exact"
@@ -422,7 +406,7 @@ def _unpacked(value: Any, outer: Carried, carriers: int) -> Iterator[Carried | R
 
 
 def _timed(outer: Carried, time: Moment | None) -> Carried:
-    return outer if time is None or outer.time is not None else structs.replace(outer, time=time)
+    return outer if time is None else structs.replace(outer, time=time)
 
 
 def _record(record: Any) -> Any:

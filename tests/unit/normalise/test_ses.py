@@ -98,6 +98,16 @@ def test_the_time_of_a_bounce_is_never_that_of_the_send() -> None:
     assert (found.occurred_at, found.occurred_precision) == ("2026-11-02T09:20:00.000Z", "assumed")
 
 
+def test_an_event_without_a_time_has_that_of_the_carrier_nearest_to_it() -> None:
+    event = {"eventType": "Open", "mail": MAIL, "open": {}}
+    inner = {"detail-type": "Email Opened", "time": "2026-11-02T09:16:00Z", "detail": event}
+    data = base64.b64encode(json.dumps(sns(inner, "1") | {"Timestamp": "2026-11-02T09:17:00Z"}).encode()).decode()
+    (found,) = convert({"requestId": "r", "timestamp": RECEIVED // 1000, "records": [{"data": data}]}).events
+    assert (found.occurred_at, found.occurred_precision) == ("2026-11-02T09:16:00.000Z", "assumed")
+    envelope = sns(event, "1") | {"Timestamp": "2026-11-02T09:17:00Z"}
+    assert [each.occurred_at for each in convert(envelope).events] == ["2026-11-02T09:17:00.000Z"]
+
+
 def test_tags_of_the_event_go_before_headers_of_the_mail() -> None:
     headers = [{"name": "x-metadata", "value": '{"contact_id": "h", "n": 1}'}, {"name": "X-Metadata", "value": "[1]"}]
     mail = {**MAIL, "headers": headers, "tags": {"contact_id": ["t", "u"], "ses:from-domain": ["x"], "empty": []}}
