@@ -181,6 +181,13 @@ class NotifySettings(_Group):
     """Seconds of wall time to wait for a parent alert that replaces its children."""
 
 
+class BridgeSettings(_Group):
+    """The webhook receiver."""
+
+    public_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    """What stands before ``/webhooks`` where providers call it, if a proxy hides that: some sign the URL."""
+
+
 class EngineSettings(_Group):
     """Sizes and times of the workers."""
 
@@ -208,6 +215,7 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
     notify: NotifySettings = NotifySettings()
+    bridge: BridgeSettings = BridgeSettings()
     engine: EngineSettings = EngineSettings()
 
     @classmethod
