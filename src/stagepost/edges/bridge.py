@@ -1,7 +1,7 @@
 """The reference bridge: ``POST /webhooks/{provider}/{account}`` to ``email.raw``, answered once the cluster has it.
 
 Its law: 2xx means that every replica in sync has the body, byte for byte. Everything else is an answer that makes the
-provider send again, where it ever does (``normalise/answers.py``). A post is read no further than its signature.
+provider send again, where it ever does (``normalise/webhooks.py``). A post is read no further than its signature.
 May not contain: what a provider's body means; that is the normaliser's.
 """
 
@@ -26,8 +26,8 @@ from stagepost.edges.roles import Status
 from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Post, verified
-from stagepost.normalise.answers import Answers, answers_of, challenge, worth_keeping
 from stagepost.normalise.bodies import BODY_LIMIT
+from stagepost.normalise.webhooks import Answers, answers_of, challenge, worth_keeping
 
 BODY_S = 30.0
 """For a body to arrive: ten times what the slowest provider takes."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stagepost.events import PROVIDERS
-from stagepost.normalise.answers import ANSWERS, answers_of, challenge, worth_keeping
+from stagepost.normalise.webhooks import ANSWERS, answers_of, challenge, worth_keeping
 
 
 def test_every_provider_has_a_row() -> None:
