@@ -2,4 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 pytest_plugins = ["stagepost.testing.fixtures"]
+
+# How long an example takes says something about the machine, not about the code. In CI Hypothesis chooses by itself a
+# fixed seed; everywhere else each run looks at other examples.
+settings.register_profile("stagepost", settings(), deadline=None)
+settings.load_profile("stagepost")

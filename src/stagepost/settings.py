@@ -160,7 +160,7 @@ class AccountSettings(_Group):
     """ARNs of the SNS topics that may send (ses); listing any has SNS signatures checked. Without a list a certificate
     among the secrets proves only that Amazon sent a post, for whomever."""
     metadata_headers: Words = ("X-Metadata",)
-    """Headers of the mail itself that hold metadata as a JSON object, where a provider reports headers (ses, resend)."""
+    """Headers of the mail itself that hold metadata as a JSON object, where a provider tells them (ses, resend)."""
     tag_headers: Words = ("X-Tag", "X-Tags")
     """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 
@@ -187,6 +187,13 @@ class NotifySettings(_Group):
     receivers: tuple[ReceiverSettings, ...] = ()
     group_wait: Seconds = 120.0
     """Seconds of wall time to wait for a parent alert that replaces its children."""
+
+
+class BridgeSettings(_Group):
+    """The webhook receiver."""
+
+    public_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    """What stands before ``/webhooks`` where providers call it, if a proxy hides that: some sign the URL."""
 
 
 class EngineSettings(_Group):
@@ -216,6 +223,7 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
     notify: NotifySettings = NotifySettings()
+    bridge: BridgeSettings = BridgeSettings()
     engine: EngineSettings = EngineSettings()
 
     @classmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
@@ -20,6 +22,9 @@ from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.normalise import AccountConfig
 from stagepost.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from stagepost.edges.bridge import Bridge
 
 OUTPUTS = {
     "normalise": (Topic.EVENTS, Topic.RAW_DLQ),
@@ -61,6 +66,19 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         max_poll_s=kafka.max_poll_interval_ms / 1000,
     )
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+
+
+def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:
+    """The webhook receiver, bound to its port. Raises OSError when that is taken, MissingTopics from the broker; one
+    that is away is no reason not to stand at the door and say "later"."""
+    from stagepost.edges.bridge import Bridge
+    from stagepost.edges.confirmed import ConfirmedProducer
+
+    kafka = kafka_settings(settings)
+    with suppress(Unstable):
+        KafkaLog(kafka, "bridge", "bridge", settings.prefix, Topic.RAW).partitions([Topic.RAW])
+    producer = ConfirmedProducer(kafka.base(), TopicNames(settings.prefix))
+    return Bridge(address, account_configs(settings), producer, metrics, settings.bridge.public_url)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:
