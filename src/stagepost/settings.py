@@ -207,6 +207,10 @@ class EngineSettings(_Group):
     """Most records in one transaction."""
     piece: int = Field(500, ge=1, le=5_000)
     """Most contact states in one call to Redis, which nothing interrupts."""
+    dead_letter_share: float = Field(0.5, gt=0, le=1)
+    """Of the last records of a partition; with more dead letters than this a worker stops. 1: never."""
+    dead_letter_window: int = Field(1_000, ge=10, le=1_000_000)
+    """Records that the share is taken over; fewer say nothing."""
 
 
 class Settings(BaseSettings):

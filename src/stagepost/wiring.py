@@ -12,6 +12,7 @@ from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
 from stagepost.edges.topics import TopicNames
+from stagepost.engine.dead_letter_guard import GuardConfig
 from stagepost.engine.journey_worker import JourneyProcessor
 from stagepost.engine.normalise_worker import NormaliseProcessor
 from stagepost.engine.plan import Stateful, Stateless, Topic
@@ -64,6 +65,7 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         rebuild=options.rebuild,
         transaction_timeout_s=kafka.transaction_timeout_ms / 1000,
         max_poll_s=kafka.max_poll_interval_ms / 1000,
+        guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
 

@@ -24,6 +24,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "journeys": ("validate", "explain-code", "test", "simulate"),
         "run": ("run",),
         "topics": ("topics",),
+        "dlq": ("dlq",),
         "config": ("config",),
     }
 )

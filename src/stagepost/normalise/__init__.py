@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import structs
@@ -26,10 +27,16 @@ NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
 
 
-def normalise(post: Post, account: AccountConfig | None = None, tenant_key: bytes = NO_TENANT_KEY) -> Normalised:
+def normalise(
+    post: Post,
+    account: AccountConfig | None = None,
+    tenant_key: bytes = NO_TENANT_KEY,
+    only: Collection[int] | None = None,
+) -> Normalised:
     """Everything that a post says. Never raises, whatever the bytes; one bad part leaves its neighbours unharmed.
 
-    A post that carries no event passes without a signature. ``received_at`` is the only clock.
+    A post that carries no event passes without a signature. ``received_at`` is the only clock. ``only``: the parts that
+    are read, by their number, and counted; None: all.
     """
     account = account or AccountConfig()
     provider = PROVIDERS.get(post.provider)
@@ -46,7 +53,8 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
     if isinstance(parts, Rejected):
         result = Normalised(rejected=(parts,))
     else:
-        result = _read_all(parts, post, account, provider, tenant_key, fits)
+        chosen = [(number, part) for number, part in enumerate(parts) if only is None or number in only]
+        result = _read_all(chosen, post, account, provider, tenant_key, fits)
     if fits is False and account.signature != "mark" and (result.events or result.rejected):
         return _whole(Reason.SIGNATURE, "no configured key fits the post")
     return result
@@ -66,12 +74,17 @@ def verified(post: Post, account: AccountConfig) -> bool | None:
 
 
 def _read_all(
-    parts: list[Any], post: Post, account: AccountConfig, provider: Provider, tenant_key: bytes, fits: bool | None
+    parts: list[tuple[int, Any]],
+    post: Post,
+    account: AccountConfig,
+    provider: Provider,
+    tenant_key: bytes,
+    fits: bool | None,
 ) -> Normalised:
     events: list[Event] = []
     rejected: list[Rejected] = []
     without_event = 0
-    for number, part in enumerate(parts):
+    for number, part in parts:
         if isinstance(part, Rejected):
             rejected.append(structs.replace(part, part=number))
             continue
