@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.roles import Installation, wait_for
 
 from stagepost.testing.fixtures import MakeTopics
 from stagepost.testing.servers import KafkaServer
-from tests.integration.roles import Installation, wait_for
 
 SECRET = "user:right"
 GOOD = {"RecordType": "Delivery", "MessageID": "m", "DeliveredAt": "2026-11-02T09:14:07Z", "Recipient": "a@example.com"}

@@ -83,8 +83,13 @@ class Retrier:
         before the first was sent, micros."""
         topics = sorted({letter.record.topic for letter in letters})
         sent = {letter.place for letter in letters}
-        places = {topic: self._places(SOURCES[topic], sent, since) for topic in topics}
         deadline = time.monotonic() + within_s
+        places = {
+            topic: self._places(
+                SOURCES[topic], {letter.place for letter in letters if letter.record.topic == topic}, since, deadline
+            )
+            for topic in topics
+        }
         waiting = list(topics)
         while waiting := [topic for topic in waiting if not self._passed(SOURCES[topic], places[topic])]:
             if time.monotonic() > deadline:
@@ -101,16 +106,23 @@ class Retrier:
     def close(self) -> None:
         self._producer.discard()
 
-    def _places(self, topic: Topic, sent: Collection[str], since: int) -> dict[int, int]:
-        """Where the records that were sent back lie: the last offset of each partition."""
-        return {
-            record.partition: record.offset
-            for record in self._scanner.records([topic], since)
-            if retried_from(record) in sent
-        }
+    def _places(self, topic: Topic, sent: Collection[str], since: int, deadline: float) -> dict[int, int] | None:
+        """Where the records that were sent back lie: the last offset of each partition. None: not all are to be seen.
 
-    def _passed(self, topic: Topic, places: Mapping[int, int]) -> bool:
+        A commit returns before its markers are written, so what was sent may lie beyond the stable end for a moment.
+        """
+        while True:
+            found = [record for record in self._scanner.records([topic], since) if retried_from(record) in sent]
+            if len(found) >= len(sent):
+                return {record.partition: record.offset for record in found}
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_LOOK_S)
+
+    def _passed(self, topic: Topic, places: Mapping[int, int] | None) -> bool:
         """Whether the role has committed beyond ``places``."""
+        if places is None:
+            return False
         asked = [TopicPartition(self._names.full(topic), partition) for partition in places]
         group = ConsumerGroupTopicPartitions(self._names.group(_ROLES[topic]), asked)
         try:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -69,7 +69,7 @@ class RunnerConfig:
     transaction_timeout_s: float = 15.0
     max_poll_s: float = 120.0
     """``max.poll.interval.ms``: what the health check calls a loop that no longer turns."""
-    guard: GuardConfig = GuardConfig()
+    guard: GuardConfig = field(default_factory=GuardConfig)
     """When so much is bad that the worker stops rather than diverts the stream."""
 
 
@@ -415,8 +415,8 @@ class Runner:
         why = guard.too_many(records, sum(emit.topic in DEAD_LETTERS for emit in plan.emits))
         if why is not None:
             raise Stop(
-                f"partition {plan.partition} of {self._processor.input}: {why}. Nothing more is diverted until somebody "
-                "has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share"
+                f"partition {plan.partition} of {self._processor.input}: {why}. Nothing more is diverted until "
+                "somebody has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share"
             )
 
     def _tick(self, owned: Owned, now: float) -> PartitionPlan | None:

@@ -6,6 +6,7 @@ Without a group, so nothing is committed and nobody is disturbed. May not contai
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ _ASK_S = 10.0
 """For an answer of the cluster; one that takes longer is away."""
 
 _PIECE = 500
+_TURN_S = 0.1
 
 
 class Silent(EdgeError):
@@ -70,9 +72,14 @@ class Scanner:
         done = 0
         self._consumer.assign(places)
         left = {(place.topic, place.partition) for place in places}
+        heard_at = time.monotonic()
         while left:
-            messages = self._consumer.consume(_PIECE, _ASK_S)
-            if not messages:
+            # Waits for a full piece, so not for long: the ends of partitions are fewer than that.
+            messages = self._consumer.consume(_PIECE, _TURN_S)
+            now = time.monotonic()
+            if messages:
+                heard_at = now
+            elif now - heard_at > _ASK_S:
                 raise Silent(f"no answer for {_ASK_S:g} s while reading {', '.join(sorted({t for t, _ in left}))}")
             for message in messages:
                 error = message.error()
