@@ -189,6 +189,13 @@ class NotifySettings(_Group):
     """Seconds of wall time to wait for a parent alert that replaces its children."""
 
 
+class BridgeSettings(_Group):
+    """The webhook receiver."""
+
+    public_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    """What stands before ``/webhooks`` where providers call it, if a proxy hides that: some sign the URL."""
+
+
 class EngineSettings(_Group):
     """Sizes and times of the workers."""
 
@@ -200,6 +207,10 @@ class EngineSettings(_Group):
     """Most records in one transaction."""
     piece: int = Field(500, ge=1, le=5_000)
     """Most contact states in one call to Redis, which nothing interrupts."""
+    dead_letter_share: float = Field(0.5, gt=0, le=1)
+    """Of the last records of a partition; with more dead letters than this a worker stops. 1: never."""
+    dead_letter_window: int = Field(1_000, ge=10, le=1_000_000)
+    """Records that the share is taken over; fewer say nothing."""
 
 
 class Settings(BaseSettings):
@@ -216,6 +227,7 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
     notify: NotifySettings = NotifySettings()
+    bridge: BridgeSettings = BridgeSettings()
     engine: EngineSettings = EngineSettings()
 
     @classmethod

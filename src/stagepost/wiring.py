@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stagepost.edges.certificates import Certificates
+from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
 from stagepost.edges.topics import TopicNames
+from stagepost.engine.dead_letter_guard import GuardConfig
 from stagepost.engine.journey_worker import JourneyProcessor
 from stagepost.engine.normalise_worker import NormaliseProcessor
 from stagepost.engine.plan import Stateful, Stateless, Topic
@@ -21,6 +24,9 @@ from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.normalise import AccountConfig
 from stagepost.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from stagepost.edges.bridge import Bridge
 
 OUTPUTS = {
     "normalise": (Topic.EVENTS, Topic.RAW_DLQ),
@@ -60,8 +66,22 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         rebuild=options.rebuild,
         transaction_timeout_s=kafka.transaction_timeout_ms / 1000,
         max_poll_s=kafka.max_poll_interval_ms / 1000,
+        guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+
+
+def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:
+    """The webhook receiver, bound to its port. Raises OSError when that is taken, MissingTopics from the broker; one
+    that is away is no reason not to stand at the door and say "later"."""
+    from stagepost.edges.bridge import Bridge
+    from stagepost.edges.confirmed import ConfirmedProducer
+
+    kafka = kafka_settings(settings)
+    with suppress(Unstable):
+        KafkaLog(kafka, "bridge", "bridge", settings.prefix, Topic.RAW).partitions([Topic.RAW])
+    producer = ConfirmedProducer(kafka.base(), TopicNames(settings.prefix))
+    return Bridge(address, account_configs(settings), producer, metrics, settings.bridge.public_url)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

@@ -19,10 +19,12 @@ from stagepost.cli.output import DONE, FAILED, USAGE, Failure, note
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "demo": ("demo",),
+        "bridge": ("bridge",),
         "convert": ("convert",),
         "journeys": ("validate", "explain-code", "test", "simulate"),
         "run": ("run",),
         "topics": ("topics",),
+        "dlq": ("dlq",),
         "config": ("config",),
     }
 )

@@ -59,20 +59,29 @@ class HealthServer:
 
     def answer(self, path: str) -> Answer:
         """Status, content type and body for a path."""
-        match path:
-            case "/livez":
-                return _verdict(_stalled(self._status(), time.monotonic()))
-            case "/readyz":
-                status = self._status()
-                return _verdict(_stalled(status, time.monotonic()) + status.not_ready)
-            case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE, self._metrics()
-            case "/version":
-                return HTTPStatus.OK, _JSON, json.dumps({"version": __version__}).encode()
-            case "/config":
-                return HTTPStatus.OK, _JSON, json.dumps(self._config).encode()
-            case _:
-                return HTTPStatus.NOT_FOUND, _TEXT, b"/livez /readyz /metrics /version /config\n"
+        if path == "/config":
+            return HTTPStatus.OK, _JSON, json.dumps(self._config).encode()
+        found = answer(path, self._status, self._metrics)
+        return found or (HTTPStatus.NOT_FOUND, _TEXT, " ".join([*PATHS, "/config\n"]).encode())
+
+
+PATHS = ("/livez", "/readyz", "/metrics", "/version")
+
+
+def answer(path: str, status: Callable[[], Status], metrics: Callable[[], bytes]) -> Answer | None:
+    """Status, content type and body for one of ``PATHS``; None for any other."""
+    match path:
+        case "/livez":
+            return _verdict(_stalled(status(), time.monotonic()))
+        case "/readyz":
+            now = status()
+            return _verdict(_stalled(now, time.monotonic()) + now.not_ready)
+        case "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE, metrics()
+        case "/version":
+            return HTTPStatus.OK, _JSON, json.dumps({"version": __version__}).encode()
+        case _:
+            return None
 
 
 def _stalled(status: Status, now: float) -> tuple[str, ...]:

@@ -113,6 +113,11 @@ METRICS: tuple[Metric, ...] = (
     _counter("alerts_total", "alert severity", "Incidents opened"),
     _gauge("alert_active", "alert", "Incidents now firing"),
     _counter("notifications_total", "channel result", "Deliveries to receivers: sent, failed, given_up"),
+    # The bridge.
+    _counter(
+        "bridge_posts_total", "provider result", "bridge: posts: accepted, refused, oversize, unavailable, unknown"
+    ),
+    _histogram("bridge_confirmation_seconds", "", _SHORT, "bridge: from a post's last byte to the cluster's word"),
     # What runs here.
     _gauge("build_info", "version", "1, with the version of stagepost"),
     _gauge("journey_info", "journey version", "1 for every active definition"),

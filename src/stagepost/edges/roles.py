@@ -10,6 +10,8 @@ from typing import Protocol
 PORTS: Mapping[str, int] = MappingProxyType({"normalise": 8081, "journey": 8082, "rollup": 8083, "notify": 8084})
 """Roles in the order of the data, with the port of each one's health server."""
 
+BRIDGE_PORT = 8085
+
 BASE_PORT = 8080
 """What ``--port`` replaces for ``run all``: the others keep their distance from it."""
 

@@ -14,12 +14,12 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from stagepost.edges.errors import Drop, PartitionsChanged, SlowDown
+from stagepost.edges.errors import Drop, PartitionsChanged, SlowDown, Stop
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.mirror import RedisMirror, connect
@@ -29,7 +29,8 @@ from stagepost.edges.roles import Status
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
 from stagepost.edges.work import Owned, StatefulWork, StatelessWork, Work
-from stagepost.engine.plan import PartitionPlan, Record, Stateful, Stateless, Topic
+from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
+from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
 
 _POLL_S = 0.1
 """How long a poll waits for its first record; also how soon a stop is noticed."""
@@ -68,6 +69,8 @@ class RunnerConfig:
     transaction_timeout_s: float = 15.0
     max_poll_s: float = 120.0
     """``max.poll.interval.ms``: what the health check calls a loop that no longer turns."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """When so much is bad that the worker stops rather than diverts the stream."""
 
 
 def kafka_runner(
@@ -130,6 +133,7 @@ class Runner:
         self._transaction = 0
         self._looked_at = 0.0
         self._undecided: dict[int, _Undecided] = {}
+        self._guards: dict[int, DeadLetterGuard] = {}
         self._work: Work | None = None
         self._watchdog = Watchdog()
         self._log = structlog.get_logger(__name__).bind(role=config.role, instance=config.instance)
@@ -292,6 +296,7 @@ class Runner:
         if owned is not None:
             self._work.released(owned)
         self._undecided.pop(partition, None)
+        self._guards.pop(partition, None)
         labels = (self._processor.input, str(partition))
         for name in ("consumer_lag_records", "consumer_lag_seconds", "last_record_processed_timestamp_seconds"):
             self._counters.forget(name, *labels)
@@ -402,7 +407,17 @@ class Runner:
             return None
         if plan is None:
             raise AssertionError(f"no Plan for {len(batch)} records of partition {partition}: they would be lost")
+        self._watch_dead_letters(plan, len(batch))
         return plan
+
+    def _watch_dead_letters(self, plan: PartitionPlan, records: int) -> None:
+        guard = self._guards.setdefault(plan.partition, DeadLetterGuard(self._config.guard))
+        why = guard.too_many(records, sum(emit.topic in DEAD_LETTERS for emit in plan.emits))
+        if why is not None:
+            raise Stop(
+                f"partition {plan.partition} of {self._processor.input}: {why}. Nothing more is diverted until "
+                "somebody has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share"
+            )
 
     def _tick(self, owned: Owned, now: float) -> PartitionPlan | None:
         assert self._work is not None

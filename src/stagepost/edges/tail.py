@@ -53,7 +53,7 @@ class Tail:
         for message in self._consumer.consume(limit, timeout_s):
             error = message.error()
             if error is None:
-                records.append(self._record(message))
+                records.append(record_of(message, self._names))
             elif error.code() != KafkaError._PARTITION_EOF and of_kafka(error, "reading topics") is None:
                 raise KafkaException(error)
         return records
@@ -61,15 +61,17 @@ class Tail:
     def close(self) -> None:
         self._consumer.close()
 
-    def _record(self, message: Message) -> Record:
-        _, ms = message.timestamp()
-        headers = message.headers()
-        return Record(
-            topic=self._names.logical(message.topic() or ""),
-            partition=message.partition(),  # type: ignore[arg-type]
-            offset=message.offset(),  # type: ignore[arg-type]
-            timestamp=ms * 1000,
-            key=message.key(),
-            value=message.value(),
-            headers=tuple(headers) if headers else (),  # type: ignore[arg-type]
-        )
+
+def record_of(message: Message, names: TopicNames) -> Record:
+    """A message without an error as the core knows it."""
+    _, ms = message.timestamp()
+    headers = message.headers()
+    return Record(
+        topic=names.logical(message.topic() or ""),
+        partition=message.partition(),  # type: ignore[arg-type]
+        offset=message.offset(),  # type: ignore[arg-type]
+        timestamp=ms * 1000,
+        key=message.key(),
+        value=message.value(),
+        headers=tuple(headers) if headers else (),  # type: ignore[arg-type]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stagepost.engine.plan import Emit, Record, Topic
+from stagepost.engine.retries import AND_MORE, retries_of
 from stagepost.events import Rejected
 
 DETAIL_LIMIT = 500
@@ -26,7 +27,7 @@ def dead_letter(record: Record, topic: Topic, source_topic: str, group: str, rej
         ("__dlq.errors.partition", str(record.partition).encode()),
         ("__dlq.errors.offset", str(record.offset).encode()),
         ("__dlq.errors.group", group.encode()),
-        ("__dlq.errors.delivery.count", b"1"),
+        ("__dlq.errors.delivery.count", str(retries_of(record.headers) + 1).encode()),
         ("__dlq.errors.message", f"{first.reason}: {detail}".encode()),
         ("stagepost-reason", first.reason.encode()),
         ("stagepost-detail", detail.encode()),
@@ -44,5 +45,5 @@ def _parts(rejected: Sequence[Rejected]) -> bytes:
     """``3:schema,17:no-contact`` for rejections of single parts; empty when the whole body was refused."""
     text = ",".join(f"{r.part}:{r.reason}" for r in rejected if r.part is not None)
     if len(text) > _PARTS_LIMIT:
-        text = text[:_PARTS_LIMIT].rsplit(",", 1)[0]
+        text = text[: _PARTS_LIMIT - len(AND_MORE)].rsplit(",", 1)[0] + AND_MORE
     return text.encode()

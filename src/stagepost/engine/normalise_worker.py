@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
+from stagepost.engine.retries import parts_to_retry
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, normalise
 
@@ -74,7 +75,7 @@ class NormaliseProcessor(Struct, frozen=True):
         if config.topics and config.signature != "off":
             found = map(self.certificates, PROVIDERS[provider].certificate_urls(post, config))
             post = structs.replace(post, certificates=tuple(each for each in found if each is not None))
-        return provider, normalise(post, config, self.tenant_key)
+        return provider, normalise(post, config, self.tenant_key, parts_to_retry(record.headers))
 
     @staticmethod
     def _count(counts: Counter[tuple[str, ...]], provider: str, result: Normalised) -> None:

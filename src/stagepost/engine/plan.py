@@ -33,6 +33,9 @@ class Topic(StrEnum):
     ALERTS_DLQ = "email.alerts.dlq"
 
 
+DEAD_LETTERS = frozenset(topic for topic in Topic if topic.endswith(".dlq"))
+
+
 class Record(Struct, frozen=True, gc=False):
     """One consumed record. ``timestamp`` is the broker's, in micros."""
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import structs
@@ -20,16 +21,22 @@ from stagepost.normalise.facts import assemble
 from stagepost.normalise.post import AccountConfig, Normalised, Post
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
-__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "normalise"]
+__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "normalise", "verified"]
 
 NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
 
 
-def normalise(post: Post, account: AccountConfig | None = None, tenant_key: bytes = NO_TENANT_KEY) -> Normalised:
+def normalise(
+    post: Post,
+    account: AccountConfig | None = None,
+    tenant_key: bytes = NO_TENANT_KEY,
+    only: Collection[int] | None = None,
+) -> Normalised:
     """Everything that a post says. Never raises, whatever the bytes; one bad part leaves its neighbours unharmed.
 
-    A post that carries no event passes without a signature. ``received_at`` is the only clock.
+    A post that carries no event passes without a signature. ``received_at`` is the only clock. ``only``: the parts that
+    are read, by their number, and counted; None: all.
     """
     account = account or AccountConfig()
     if post.provider not in PROVIDERS:
@@ -41,15 +48,16 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
         return _whole(Reason.OVERSIZE, f"{len(post.body)} bytes, more than {BODY_LIMIT}")
     if not post.body.strip():
         return Normalised(without_event=1)
-    verified = _verified(post, account, provider)
+    fits = verified(post, account)
     parts = provider.parts(post)
     if parts == []:
         return Normalised(without_event=1)
     if isinstance(parts, Rejected):
         result = Normalised(rejected=(parts,))
     else:
-        result = _read_all(parts, post, account, provider, tenant_key, verified)
-    if verified is False and account.signature != "mark" and (result.events or result.rejected):
+        chosen = [(number, part) for number, part in enumerate(parts) if only is None or number in only]
+        result = _read_all(chosen, post, account, provider, tenant_key, fits)
+    if fits is False and account.signature != "mark" and (result.events or result.rejected):
         return _whole(Reason.SIGNATURE, "no configured key fits the post")
     return result
 
@@ -58,21 +66,27 @@ def _whole(reason: Reason, detail: str) -> Normalised:
     return Normalised(rejected=(Rejected(reason, detail),))
 
 
-def _verified(post: Post, account: AccountConfig, provider: Provider) -> bool | None:
-    """None: there was nothing to check. Every configured key is tried."""
+def verified(post: Post, account: AccountConfig) -> bool | None:
+    """Whether one of the account's keys fits the post, of a known provider; every one is tried. None: there was nothing
+    to check."""
     if account.signature == "off" or not (account.secrets or account.topics or account.signature == "require"):
         return None
-    keys = (*account.secrets, *post.certificates)
+    provider, keys = PROVIDERS[post.provider], (*account.secrets, *post.certificates)
     return any(provider.check(post, key) for key in keys) and provider.admits(post, account)
 
 
 def _read_all(
-    parts: list[Any], post: Post, account: AccountConfig, provider: Provider, tenant_key: bytes, verified: bool | None
+    parts: list[tuple[int, Any]],
+    post: Post,
+    account: AccountConfig,
+    provider: Provider,
+    tenant_key: bytes,
+    fits: bool | None,
 ) -> Normalised:
     events: list[Event] = []
     rejected: list[Rejected] = []
     without_event = 0
-    for number, part in enumerate(parts):
+    for number, part in parts:
         if isinstance(part, Rejected):
             rejected.append(structs.replace(part, part=number))
             continue
@@ -87,7 +101,7 @@ def _read_all(
         if len(events) + len(rejected) + len(found) > PART_LIMIT:
             return _whole(Reason.OVERSIZE, f"more than {PART_LIMIT} parts and recipients")
         for facts in found:
-            made = assemble(facts, post, account, tenant_key, number, verified)
+            made = assemble(facts, post, account, tenant_key, number, fits)
             if isinstance(made, Rejected):
                 rejected.append(made)
             else:

@@ -1,0 +1,52 @@
+"""``stagepost bridge``: an HTTP receiver of webhooks, for whoever has no bridge of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stagepost.cli.options import Config, Json, Kafka, Prefix, Quiet, Verbose, load_from
+from stagepost.cli.output import Failure, note
+from stagepost.edges.roles import BRIDGE_PORT
+
+
+def add_to(app: typer.Typer) -> None:
+    @app.command()
+    def bridge(
+        port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="To listen on. 0: any free one.")] = (
+            BRIDGE_PORT
+        ),
+        host: Annotated[str, typer.Option("--host", help="Address to bind; put a proxy with TLS before it.")] = (
+            "127.0.0.1"
+        ),
+        config: Config = None,
+        kafka: Kafka = None,
+        prefix: Prefix = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> None:
+        """Receive webhooks at /webhooks/PROVIDER/ACCOUNT and publish them to email.raw until SIGTERM or Ctrl-C.
+
+        A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before.
+
+        Example: stagepost bridge --port 8085 --kafka localhost:9092
+        """
+        import logging
+
+        from stagepost.edges import logs
+        from stagepost.edges.metrics import Metrics
+        from stagepost.edges.signals import stopping
+        from stagepost.wiring import build_bridge
+
+        settings = load_from(config, kafka, None, prefix).settings
+        level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+        logs.configure(level, as_json=True if as_json else None)
+        try:
+            running = build_bridge(settings, (host, port), Metrics())
+        except OSError as error:
+            raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
+        note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
+        with stopping(running.stop):
+            running.run()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from stagepost.events import PROVIDERS
+from stagepost.normalise.webhooks import ANSWERS, answers_of, challenge, worth_keeping
+
+
+def test_every_provider_has_a_row() -> None:
+    assert set(ANSWERS) >= PROVIDERS
+
+
+@pytest.mark.parametrize("provider", ["postmark", "ses", "brevo"])
+def test_who_drops_a_post_on_a_client_error_never_gets_one(provider: str) -> None:
+    answers = answers_of(provider)
+    assert all(code == 429 or code >= 500 for code in (answers.refused, answers.unavailable))
+
+
+def test_brevo_discards_on_server_errors_too() -> None:
+    assert (answers_of("brevo").refused, answers_of("brevo").unavailable) == (429, 429)
+
+
+def test_mailgun_stops_sending_what_no_key_fits() -> None:
+    assert answers_of("mailgun").refused == 406
+    assert answers_of("mailgun").unavailable == 503
+
+
+def test_an_answer_comes_before_the_sender_gives_up() -> None:
+    assert answers_of("mailersend").patience_s < 3
+    assert all(answers.patience_s < 10 for answers in ANSWERS.values())
+
+
+def test_sns_shows_its_credentials_only_when_asked() -> None:
+    assert challenge("ses", {})
+    assert not challenge("ses", {"authorization": "Basic d3Jvbmc="})
+    assert not challenge("sendgrid", {})
+
+
+def test_headers_that_a_signature_needs_go_with_the_body_and_others_do_not() -> None:
+    given = [
+        ("X-Twilio-Email-Event-Webhook-Signature", "s"),
+        ("Content-Type", "application/json"),
+        ("X-Token", "t"),
+        ("Cookie", "c"),
+        ("Svix-Id", "x" * 5000),
+    ]
+    assert worth_keeping(given, ["header:X-Token=t"]) == {
+        "x-twilio-email-event-webhook-signature": "s",
+        "content-type": "application/json",
+        "x-token": "t",
+    }
+    assert "x-token" not in worth_keeping(given, [])
