@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stagepost.edges.certificates import Certificates
 from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.edges.sns import Certificates
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.dead_letter_guard import GuardConfig
 from stagepost.engine.journey_worker import JourneyProcessor

@@ -12,22 +12,25 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from msgspec import structs
 from starlette.requests import ClientDisconnect
 
-from stagepost.edges import health
+from stagepost.edges import health, sns
 from stagepost.edges.confirmed import ConfirmedProducer, NotConfirmed
 from stagepost.edges.logs import logger
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.roles import Status
+from stagepost.edges.sns import CertificateUnavailable
 from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import Reason, rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Post, normalise, verified
+from stagepost.normalise import PROVIDERS, AccountConfig, Post, canonical_name, normalise, verified
 from stagepost.normalise.bodies import BODY_LIMIT
-from stagepost.normalise.webhooks import Answers, answers_of, challenge, worth_keeping
+from stagepost.normalise.webhooks import Answers, TokenMemory, answers_of, challenge, worth_keeping
 
 BODY_S = 30.0
 """For a body to arrive: ten times what the slowest provider takes."""
@@ -51,13 +54,19 @@ class Bridge:
         producer: ConfirmedProducer,
         metrics: Metrics,
         public_url: str | None = None,
+        certificates: Callable[[str], str | None] | None = None,
+        confirm: Callable[[str], bool] = sns.confirm,
     ) -> None:
         """``public_url``: what stands before ``/webhooks`` where providers call it, if a proxy hides that; some sign
-        the URL."""
+        the URL. ``certificates``, ``confirm``: the two calls to Amazon."""
         self._accounts = accounts
         self._producer = producer
         self._metrics = metrics
         self._public_url = public_url.rstrip("/") if public_url is not None else None
+        self._certificates = certificates or sns.Certificates().pem
+        self._confirm = confirm
+        self._amazon = ThreadPoolExecutor(1, "amazon")
+        self._tokens = TokenMemory()
         self._stopping = threading.Event()
         self._log = logger("stagepost.bridge", role="bridge")
         self._socket = socket.create_server(address)
@@ -93,6 +102,7 @@ class Bridge:
             pass
         self._server.should_exit = True
         serving.join(STOP_S + 1)
+        self._amazon.shutdown(wait=False, cancel_futures=True)
         left = self._producer.close(STOP_S)
         if left:
             self._log.warning("posts not confirmed when the bridge ended; their senders were told so", count=left)
@@ -110,7 +120,7 @@ class Bridge:
         return app
 
     async def _ask(self, provider: str, account: str) -> Response:
-        return _text(200, "ready for posts") if _known(provider, account) else _unknown()
+        return _text(200, "ready for posts") if _known(canonical_name(provider), account) else _unknown()
 
     async def _healthy(self, request: Request) -> Response:
         # In a thread: /readyz may have to wait for the cluster.
@@ -120,6 +130,7 @@ class Bridge:
         return Response(body, code, {"cache-control": "no-store"}, content_type)
 
     async def _post(self, provider: str, account: str, request: Request) -> Response:
+        provider = canonical_name(provider)
         if not _known(provider, account):
             self._metrics.count("bridge_posts_total", "unknown", "unknown")
             return _unknown()
@@ -140,10 +151,38 @@ class Bridge:
             received_at=time.time_ns() // 1000,
             url=self._url(request),
         )
+        try:
+            post = await self._with_certificates(post, config)
+        except CertificateUnavailable as error:
+            self._log.warning("certificate not fetched", provider=provider, account=account, reason=str(error))
+            return self._answer(provider, "unavailable", answers.unavailable, "the signature cannot be checked now")
+        fits = verified(post, config)
         # Pings pass without a signature, so what no key fits is read once more, for what it says.
-        if verified(post, config) is False and _is_refused(post, config):
+        if fits is False and _is_refused(post, config):
             return self._refuse(post, answers)
+        token = PROVIDERS[post.provider].token(post) if fits else None
+        if token is not None and not self._tokens.admits(token, body, post.received_at):
+            return self._refuse(post, answers)
+        if fits and (confirmation := PROVIDERS[post.provider].confirmation_url(post, config)) is not None:
+            return await self._subscribe(post, confirmation, answers)
         return await self._publish(post, answers)
+
+    async def _with_certificates(self, post: Post, config: AccountConfig) -> Post:
+        """The post with what its signature is checked with, where that has to be asked for."""
+        if not config.topics or config.signature == "off":
+            return post
+        loop, found = asyncio.get_running_loop(), []
+        for url in PROVIDERS[post.provider].certificate_urls(post, config):
+            found.append(await loop.run_in_executor(self._amazon, self._certificates, url))
+        return structs.replace(post, certificates=tuple(each for each in found if each is not None))
+
+    async def _subscribe(self, post: Post, url: str, answers: Answers) -> Response:
+        loop = asyncio.get_running_loop()
+        if await loop.run_in_executor(self._amazon, self._confirm, url):
+            self._log.info("subscription confirmed", provider=post.provider, account=post.account)
+            return self._answer(post.provider, "accepted", 200, "confirmed")
+        self._log.warning("subscription not confirmed", provider=post.provider, account=post.account)
+        return self._answer(post.provider, "unavailable", answers.unavailable, "not confirmed, send it again")
 
     def _refuse(self, post: Post, answers: Answers) -> Response:
         self._log.warning("post refused", provider=post.provider, account=post.account, reason="signature")

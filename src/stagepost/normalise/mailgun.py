@@ -110,6 +110,13 @@ def check(post: Post, key: str) -> bool:
     return all(isinstance(part, dict) and _signed(part, key, post.received_at) for part in found)
 
 
+def token(post: Post) -> str | None:
+    """The token that the signature stands on: the same on every retry of a post, and on no other post."""
+    found = parts(post)
+    part = values.mapping(found[0]) if isinstance(found, list) and found else {}
+    return values.text(values.mapping(part.get("signature")).get("token"))
+
+
 def _signed(part: Mapping[str, Any], key: str, received_at: int) -> bool:
     block = values.mapping(part.get("signature"))
     parent = block.get("parent-signature")

@@ -70,8 +70,24 @@ CertificateUrls = Callable[[Post, AccountConfig], tuple[str, ...]]
 """Where certificates lie that the check of a post needs, of checked hosts only. Raises nothing."""
 
 
+Token = Callable[[Post], str | None]
+"""What a signature stands on that does not cover the body: the same on a retry, and on nothing else. Raises nothing."""
+
+
+ConfirmationUrl = Callable[[Post, AccountConfig], str | None]
+"""What a bridge has to call because the post asks whether more is wanted; None for all others. Raises nothing."""
+
+
 def _none(post: Post, account: AccountConfig) -> tuple[str, ...]:
     return ()
+
+
+def _covered(post: Post) -> str | None:
+    return None
+
+
+def _nothing(post: Post, account: AccountConfig) -> str | None:
+    return None
 
 
 def _json(post: Post) -> list[Any] | Rejected:
@@ -95,6 +111,8 @@ class Provider(Struct, frozen=True):
     parts: Parts = _json
     admits: Admits = _anywhere
     certificate_urls: CertificateUrls = _none
+    token: Token = _covered
+    confirmation_url: ConfirmationUrl = _nothing
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -102,11 +120,17 @@ PROVIDERS: Mapping[str, Provider] = {
         module.NAME: Provider(module.NAME, module.read, module.check)
         for module in (brevo, mailersend, mailjet, postmark, resend, sendgrid, sparkpost)
     },
-    **{
-        module.NAME: Provider(module.NAME, module.read, module.check, module.parts)
-        for module in (mailgun, mailtrap, mandrill)
-    },
-    ses.NAME: Provider(ses.NAME, ses.read, ses.check, ses.parts, ses.admits, ses.certificate_urls),
+    **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailtrap, mandrill)},
+    mailgun.NAME: Provider(mailgun.NAME, mailgun.read, mailgun.check, mailgun.parts, token=mailgun.token),
+    ses.NAME: Provider(
+        ses.NAME,
+        ses.read,
+        ses.check,
+        ses.parts,
+        ses.admits,
+        ses.certificate_urls,
+        confirmation_url=ses.confirmation_url,
+    ),
 }
 
 

@@ -13,6 +13,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from msgspec import Struct, structs
 
@@ -167,6 +168,26 @@ def certificate_urls(post: Post, account: AccountConfig) -> tuple[str, ...]:
         if isinstance(each, Carried) and each.envelope is not None
     )
     return tuple(dict.fromkeys(url for url in named if url is not None))
+
+
+def confirmation_url(post: Post, account: AccountConfig) -> str | None:
+    """What to call to confirm the subscription that a post asks to confirm, made of topic and token alone: the URL that
+    the post names is nobody's to call. None: it asks for nothing, or for a topic that is not listed."""
+    found = _carried(post.body)
+    for each in found if isinstance(found, list) else ():
+        envelope = each.envelope if isinstance(each, Carried) else None
+        if envelope is None or envelope.get("Type") != "SubscriptionConfirmation":
+            continue
+        topic, token = values.raw(envelope.get("TopicArn")), values.raw(envelope.get("Token"))
+        arn = _TOPIC_ARN.fullmatch(topic)
+        if arn is None or topic not in account.topics or not token:
+            continue
+        host = f"sns.{arn['region']}.amazonaws.com{'.cn' if arn['partition'] == 'aws-cn' else ''}"
+        return f"https://{host}/?" + urlencode({"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token})
+    return None
+
+
+_TOPIC_ARN = re.compile(r"arn:(?P<partition>aws[a-z-]*):sns:(?P<region>[a-z0-9-]{1,32}):\d{12}:[A-Za-z0-9_.-]{1,256}")
 
 
 def _certificate_url(envelope: Mapping[str, Any], account: AccountConfig) -> str | None:

@@ -5,10 +5,14 @@ Facts of providers.md 2, as a table. May not contain: HTTP, a clock, what is don
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from msgspec import Struct
+
+from stagepost.events import DAY
 
 
 class Answers(Struct, frozen=True):
@@ -57,6 +61,30 @@ _SIGNED = frozenset(
 
 _VALUE_LIMIT = 4 * 1024
 """Characters of a header worth keeping: the longest are signatures of some hundred."""
+
+
+TOKENS = 100_000
+"""Remembered at most: some days of a large sender, in about 20 MiB."""
+
+
+class TokenMemory:
+    """Tokens of posts that were accepted, with a digest of each body: a token that comes with another body was captured
+    and signs a forgery. ``span``: micros for which a token can be signed with at all."""
+
+    def __init__(self, span: int = DAY, size: int = TOKENS) -> None:
+        self._span = span
+        self._size = size
+        self._known: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
+
+    def admits(self, token: str, body: bytes, now: int) -> bool:
+        """Whether the token is new, or came with the same body before; it is remembered. ``now`` in micros."""
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        while self._known and (
+            len(self._known) > self._size or next(iter(self._known.values()))[1] < now - 2 * self._span
+        ):
+            self._known.popitem(last=False)
+        known = self._known.setdefault(token, (digest, now))
+        return known[0] == digest
 
 
 def answers_of(provider: str) -> Answers:

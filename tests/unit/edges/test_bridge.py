@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.sns import TOPIC, SnsKeys
 
 from stagepost.edges.bridge import Bridge
 from stagepost.edges.confirmed import NotConfirmed
 from stagepost.edges.metrics import Metrics
+from stagepost.edges.sns import CertificateUnavailable
 from stagepost.engine.plan import Emit, Topic
 from stagepost.normalise import AccountConfig
 from stagepost.normalise.bodies import BODY_LIMIT
@@ -41,9 +46,38 @@ class Sink:
         return 0
 
 
+class Amazon:
+    """Answers the two calls to SNS; what they do over a network is tested in ``test_sns.py``."""
+
+    def __init__(self, pem: str | None = None, confirms: bool = True) -> None:
+        self.pem = pem
+        self.confirms = confirms
+        self.confirmed: list[str] = []
+        self.away = False
+
+    def certificate(self, url: str) -> str | None:
+        if self.away:
+            raise CertificateUnavailable("away")
+        return self.pem
+
+    def confirm(self, url: str) -> bool:
+        self.confirmed.append(url)
+        return self.confirms
+
+
 @contextmanager
-def bridge(sink: Sink, metrics: Metrics | None = None, **accounts: AccountConfig) -> Iterator[int]:
-    running = Bridge(("127.0.0.1", 0), accounts, sink, metrics or Metrics())  # type: ignore[arg-type]
+def bridge(
+    sink: Sink, metrics: Metrics | None = None, amazon: Amazon | None = None, **accounts: AccountConfig
+) -> Iterator[int]:
+    calls = amazon or Amazon()
+    running = Bridge(
+        ("127.0.0.1", 0),
+        accounts,
+        sink,  # type: ignore[arg-type]
+        metrics or Metrics(),
+        certificates=calls.certificate,
+        confirm=calls.confirm,
+    )
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
@@ -180,3 +214,65 @@ def test_a_post_that_is_being_answered_when_the_bridge_ends_is_answered() -> Non
     serving.join(20)
     posting.join(20)
     assert (answers, len(sink.sent)) == ([200], 1)
+
+
+def mailgun(event: str, token: str, key: str = "key") -> bytes:
+    timestamp = str(int(time.time()))
+    signature = hmac.new(key.encode(), f"{timestamp}{token}".encode(), hashlib.sha256).hexdigest()
+    block = {"timestamp": timestamp, "token": token, "signature": signature}
+    return json.dumps({"signature": block, "event-data": {"id": event, "event": "opened"}}).encode()
+
+
+def test_mailgun_is_told_to_stop_sending_what_no_key_fits() -> None:
+    sink = Sink()
+    with bridge(sink, main=AccountConfig(secrets=("key",))) as port:
+        assert call(port, "/webhooks/mailgun/main", mailgun("e1", "t1", "other"))[0] == 406
+        assert call(port, "/webhooks/mailgun/main", mailgun("e1", "t1"))[0] == 200
+    assert len(sink.sent) == 1
+
+
+def test_a_captured_token_signs_no_other_body_and_a_retry_of_its_own_passes() -> None:
+    sink = Sink()
+    with bridge(sink, main=AccountConfig(secrets=("key",))) as port:
+        body = mailgun("e1", "t1")
+        assert call(port, "/webhooks/mailgun/main", body)[0] == 200
+        assert call(port, "/webhooks/mailgun/main", body)[0] == 200
+        assert call(port, "/webhooks/mailgun/main", body.replace(b'"e1"', b'"forged"'))[0] == 406
+    assert [emit.value for emit in sink.sent] == [body, body]
+
+
+def subscription(keys: SnsKeys, topic: str = TOPIC) -> bytes:
+    return json.dumps(keys.confirmation(topic)).encode()
+
+
+def test_a_subscription_of_a_listed_topic_is_confirmed_with_a_url_of_our_own_making() -> None:
+    keys, sink = SnsKeys(), Sink()
+    amazon = Amazon(keys.certificate)
+    with bridge(sink, amazon=amazon, main=AccountConfig(topics=(TOPIC,))) as port:
+        assert call(port, "/webhooks/amazon_ses/main", subscription(keys))[0] == 200
+    assert amazon.confirmed == [
+        "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
+        "&TopicArn=arn%3Aaws%3Asns%3Aeu-west-1%3A111122223333%3Amail&Token=a+b"
+    ]
+    assert sink.sent == []
+
+
+def test_no_subscription_is_confirmed_that_is_not_signed_or_not_listed() -> None:
+    keys, sink = SnsKeys(), Sink()
+    amazon = Amazon(keys.certificate)
+    forged = subscription(keys).replace(b"a b", b"c d")
+    other = subscription(keys, TOPIC + "2")
+    with bridge(sink, amazon=amazon, main=AccountConfig(topics=(TOPIC,))) as port:
+        assert [call(port, "/webhooks/ses/main", body)[0] for body in (forged, other)] == [200, 200]
+        assert call(port, "/webhooks/ses/nobody", subscription(keys))[0] == 200
+    assert amazon.confirmed == []
+
+
+def test_a_subscription_that_amazon_did_not_confirm_and_a_post_whose_certificate_is_away_come_again() -> None:
+    keys, sink = SnsKeys(), Sink()
+    amazon = Amazon(keys.certificate, confirms=False)
+    with bridge(sink, amazon=amazon, main=AccountConfig(topics=(TOPIC,))) as port:
+        assert call(port, "/webhooks/ses/main", subscription(keys))[0] == 503
+        amazon.away = True
+        assert call(port, "/webhooks/ses/main", subscription(keys))[0] == 503
+    assert len(amazon.confirmed) == 1

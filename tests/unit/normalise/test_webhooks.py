@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stagepost.events import PROVIDERS
-from stagepost.normalise.webhooks import ANSWERS, answers_of, challenge, worth_keeping
+from stagepost.normalise.webhooks import ANSWERS, TokenMemory, answers_of, challenge, worth_keeping
 
 
 def test_every_provider_has_a_row() -> None:
@@ -50,3 +50,19 @@ def test_headers_that_a_signature_needs_go_with_the_body_and_others_do_not() -> 
         "x-token": "t",
     }
     assert "x-token" not in worth_keeping(given, [])
+
+
+def test_a_token_is_remembered_with_its_body_for_as_long_as_it_can_be_signed_with() -> None:
+    memory = TokenMemory(span=10, size=100)
+    assert memory.admits("t", b"body", 0)
+    assert memory.admits("t", b"body", 5)
+    assert not memory.admits("t", b"other", 15)
+    assert memory.admits("t", b"other", 21)
+
+
+def test_the_memory_of_tokens_is_bounded_and_the_oldest_go_first() -> None:
+    memory = TokenMemory(span=10**12, size=3)
+    for number in range(10):
+        assert memory.admits(f"t{number}", b"body", number)
+    assert memory.admits("t0", b"other", 10)
+    assert not memory.admits("t9", b"other", 10)

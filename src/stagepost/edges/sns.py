@@ -1,4 +1,6 @@
-"""Certificates of Amazon SNS, fetched once and kept: what checks signatures is pure and has them handed in.
+"""The two calls to Amazon SNS: certificates, fetched once and kept, and the confirmation of a subscription.
+
+What checks signatures is pure and has certificates handed in.
 
 The law: only a host and path of Amazon's are asked, no redirect is followed, size and time are bounded, and a failure
 makes the batch wait: it is never passed unchecked, nor refused because a network was down. May not contain: what is
@@ -116,3 +118,13 @@ def fetch_pem(url: str, within_s: float = FETCH_S) -> str | None:
     except ValueError:
         raise CertificateUnavailable("what was fetched as SNS certificate is none") from None
     return body.decode("ascii", "replace")
+
+
+def confirm(url: str, within_s: float = FETCH_S) -> bool:
+    """Call ``ses.confirmation_url``; whether Amazon said that the subscription is confirmed."""
+    try:
+        with _opener.open(url, timeout=within_s) as answer:
+            answer.read(SIZE_LIMIT)
+            return bool(answer.status == 200)
+    except (OSError, HTTPException):
+        return False

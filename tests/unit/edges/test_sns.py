@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from stagepost.edges.certificates import ABSENT_S, KEPT, SIZE_LIMIT, Certificates, CertificateUnavailable, fetch_pem
+from stagepost.edges.sns import ABSENT_S, KEPT, SIZE_LIMIT, Certificates, CertificateUnavailable, fetch_pem
 
 URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{}.pem"
 
