@@ -192,7 +192,7 @@ class NotifySettings(_Group):
 class BridgeSettings(_Group):
     """The webhook receiver."""
 
-    public_url: str | None = Field(None, pattern=r"^https?://\S+$")
+    public_url: str = Field("", pattern=r"^(https?://\S+)?$")
     """What stands before ``/webhooks`` where providers call it, if a proxy hides that: some sign the URL."""
 
 

@@ -53,7 +53,7 @@ class Bridge:
         accounts: Mapping[str, AccountConfig],
         producer: ConfirmedProducer,
         metrics: Metrics,
-        public_url: str | None = None,
+        public_url: str = "",
         certificates: Callable[[str], str | None] | None = None,
         confirm: Callable[[str], bool] = sns.confirm,
     ) -> None:
@@ -62,7 +62,7 @@ class Bridge:
         self._accounts = accounts
         self._producer = producer
         self._metrics = metrics
-        self._public_url = public_url.rstrip("/") if public_url is not None else None
+        self._public_url = public_url.rstrip("/")
         self._certificates = certificates or sns.Certificates().pem
         self._confirm = confirm
         self._amazon = ThreadPoolExecutor(1, "amazon")
