@@ -112,7 +112,7 @@ def _checked(event: Event, broker_time: int | None) -> Incoming | Rejected:
     try:
         at = parse_rfc3339(event.occurred_at)
     except (ValueError, OverflowError):
-        return Rejected(Reason.SCHEMA, "occurred_at is not an RFC 3339 time with a zone")
+        return Rejected(Reason.SCHEMA, "occurred_at is not an RFC 3339 time with a zone, of the years 1 to 9999")
     if at < OLDEST:
         return Rejected(Reason.IMPLAUSIBLE_TIME, "occurred_at lies before the year 2000")
     if broker_time is not None and at > broker_time:
