@@ -214,7 +214,7 @@ class _Output:
             self._memberships[journey, contact] = Emit(
                 topic=Topic.CONTACTS, key=key.encode(), value=None, partition=self._partition.number
             )
-        provider = event.provider if event is not None else None
+        provider = _provider_label(event.provider) if event is not None and event.provider is not None else None
         for count in step.counts:
             self._tallies.add(count, provider)
         for journey in step.refused:

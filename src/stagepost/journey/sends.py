@@ -38,13 +38,12 @@ NAME_LIMIT = 256
 
 
 def named(event: Event) -> tuple[str | None, str | None]:
-    """Campaign and message of an event, each None when absent, empty or too long to be one."""
-    campaign, message = event.campaign, event.message
-    if campaign is not None and not 0 < len(campaign) <= NAME_LIMIT:
-        campaign = None
-    if message is not None and not 0 < len(message) <= NAME_LIMIT:
-        message = None
-    return campaign, message
+    """Campaign and message of an event, each None when it is absent or cannot be one: empty, too long, with a NUL."""
+    return _name(event.campaign), _name(event.message)
+
+
+def _name(text: str | None) -> str | None:
+    return text if text is not None and 0 < len(text) <= NAME_LIMIT and "\x00" not in text else None
 
 
 def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None:

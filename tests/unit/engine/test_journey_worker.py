@@ -190,6 +190,26 @@ def test_metrics_of_a_send_are_counted_once_per_contact(processor: JourneyProces
     }
 
 
+def test_no_name_that_an_event_brings_along_makes_a_tally_batch_unreadable(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    odd = [
+        {"campaign": "a\x00b", "message": "m1", "provider": "sendgrid"},
+        {"campaign": "n" * 257, "message": "m2", "provider": "sendgrid"},
+        {"campaign": "n-1", "message": "m3", "provider": "p" * 10_000},
+        {"campaign": "n-1", "message": "m\x00", "provider": "\x00"},
+    ]
+    plan = commit(
+        processor, partition, *(record(n, START + n, type="email.delivered", **fields) for n, fields in enumerate(odd))
+    )
+    counted = [
+        (delta.scope_id, delta.metric, delta.n)
+        for emit in plan.emits
+        if emit.topic == Topic.TALLIES
+        for delta in decode_tally_batch(emit.value or b"").deltas
+    ]
+    assert [("n-1", "delivered", 2), ("n-1", "provider.other", 2)] == counted
+
+
 def test_the_cache_is_bounded_and_keeps_what_was_used_last(processor: JourneyProcessor) -> None:
     small = JourneyProcessor(program=processor.program, tally_partitions=1, cache_contacts=2)
     partition = small.open(0, PARTITIONS, None)
