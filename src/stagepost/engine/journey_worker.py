@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from stagepost.engine import cloudevents
-from stagepost.engine.dead_letters import dead_letter
+from stagepost.engine.dead_letters import CARRIED_LIMIT, dead_letter, size_of
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.plan import Control, Emit, Headers, PartitionPlan, Record, Topic
 from stagepost.engine.tallies import Tallies
@@ -156,6 +156,8 @@ class JourneyProcessor:
         key = contact.encode()
         home = murmur2_partition(key, partition.partitions)
         if record.key != key or home != partition.number:
+            if size_of(record) > CARRIED_LIMIT:
+                return Rejected(Reason.OVERSIZE, f"misplaced, and with its headers more than {CARRIED_LIMIT} bytes")
             return Misplaced(contact)
         return read
 

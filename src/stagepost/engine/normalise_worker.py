@@ -13,6 +13,9 @@ from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
 
+ACCOUNT_LIMIT = 256
+"""Bytes of the header ``account``: it is on every event of its body, and another account would have other keys."""
+
 _HTTP = "http."
 _JSON = ("content-type", b"application/json")
 
@@ -52,6 +55,9 @@ class NormaliseProcessor(Struct, frozen=True):
             refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")
             return "unknown", Normalised(rejected=(refused,))
         account = headers.get("account") or "default"
+        if len(account.encode()) > ACCOUNT_LIMIT:
+            refused = Rejected(Reason.SCHEMA, f"the header account is longer than {ACCOUNT_LIMIT} bytes")
+            return provider, Normalised(rejected=(refused,))
         post = Post(
             provider=provider,
             account=account,

@@ -34,7 +34,7 @@ from stagepost.journey.state import (
 
 BOUNCE_CLASSES = frozenset({"hard", "soft", "block"})
 NAME_LIMIT = 256
-"""Characters of a campaign or message id; longer ones count as absent (providers.md 5.3)."""
+"""Bytes of a campaign or message id; longer ones count as absent (providers.md 5.3)."""
 
 
 def named(event: Event) -> tuple[str | None, str | None]:
@@ -43,7 +43,9 @@ def named(event: Event) -> tuple[str | None, str | None]:
 
 
 def _name(text: str | None) -> str | None:
-    return text if text is not None and 0 < len(text) <= NAME_LIMIT and "\x00" not in text else None
+    if not text or "\x00" in text or len(text) > NAME_LIMIT:
+        return None
+    return text if text.isascii() or len(text.encode()) <= NAME_LIMIT else None
 
 
 def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None:

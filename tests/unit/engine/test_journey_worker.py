@@ -147,6 +147,15 @@ def test_a_misplaced_event_goes_on_under_its_contact_and_leaves_no_trace_here(pr
     assert (dict(plan.states), plan.clock) == ({}, 0)
 
 
+def test_a_misplaced_event_that_is_too_large_to_move_on_is_a_dead_letter(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    large = msgspec.structs.replace(record(0, START, STRANGER), headers=(("odd", bytes(10 << 20)),))
+    plan = commit(processor, partition, large)
+    assert [(Topic.EVENTS_DLQ, b"oversize")] == [
+        (emit.topic, dict(emit.headers)["stagepost-reason"]) for emit in plan.emits if emit.topic != Topic.TALLIES
+    ]
+
+
 def test_a_timer_fires_before_the_event_that_moves_the_clock_past_it(processor: JourneyProcessor) -> None:
     partition = processor.open(0, PARTITIONS, None)
     commit(processor, partition, record(0, START))

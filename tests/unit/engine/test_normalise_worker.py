@@ -74,6 +74,12 @@ def test_the_account_header_chooses_the_account() -> None:
     assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")
 
 
+def test_an_account_that_is_no_name_is_refused_with_its_body() -> None:
+    headers = (*HEADERS, ("account", b"a" * 257))
+    (letter,) = plan(body(part(), part()), headers).emits
+    assert (Topic.RAW_DLQ, b"schema") == (letter.topic, dict(letter.headers)["stagepost-reason"])
+
+
 def test_a_missing_or_broken_received_at_is_the_timestamp_of_the_record() -> None:
     for text in (None, b"yesterday"):
         headers = (("provider", b"sendgrid"),) + ((("received_at", text),) if text else ())
