@@ -28,6 +28,12 @@ OUTPUTS = {
 }
 """What each role writes beside its state; missing ones are named at the start."""
 
+_INPUTS = {
+    "journey": (Topic.EVENTS, Topic.STATE),
+    "rollup": (Topic.EVENTS, Topic.TALLIES, Topic.ROLLUP),
+}
+"""What a role reads, or has to know the partitions of, before its processor can be made."""
+
 _TIMES = {
     "session.timeout.ms": "session_timeout_ms",
     "max.poll.interval.ms": "max_poll_interval_ms",
@@ -109,12 +115,13 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
 def _processor(role: str, settings: Settings, group: str, log: KafkaLog) -> Stateless | Stateful:
     if role == "normalise":
         return NormaliseProcessor(account_configs(settings), settings.tenant_key(), settings.prefix, group)
-    if role == "rollup":
-        events = log.partitions([Topic.EVENTS])[Topic.EVENTS]
-        return RollupProcessor(event_partitions=events, prefix=settings.prefix, group=group)
+    program = compile_program(read_journeys(settings)) if role == "journey" else None
+    partitions = log.partitions([*_INPUTS[role], *OUTPUTS[role]])
+    if program is None:
+        return RollupProcessor(event_partitions=partitions[Topic.EVENTS], prefix=settings.prefix, group=group)
     return JourneyProcessor(
-        program=compile_program(read_journeys(settings)),
-        tally_partitions=log.partitions([Topic.TALLIES])[Topic.TALLIES],
+        program=program,
+        tally_partitions=partitions[Topic.TALLIES],
         cache_contacts=settings.engine.cache_contacts,
         prefix=settings.prefix,
         group=group,
