@@ -52,6 +52,9 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
     kafka = kafka_settings(settings)
     log = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS)
     processor = _processor(role, settings, TopicNames(settings.prefix).group(role), log)
+    if isinstance(processor, JourneyProcessor):
+        for name, version in processor.program.versions.items():
+            metrics.set("journey_info", 1, name, version)
     start = options.start if options.start in ("earliest", "latest") else parse_rfc3339(options.start)
     config = RunnerConfig(
         role=role,

@@ -71,6 +71,8 @@ class NormaliseProcessor(Struct, frozen=True):
 
     @staticmethod
     def _count(counts: Counter[tuple[str, ...]], provider: str, result: Normalised) -> None:
+        checked = "none" if result.verified is None else "valid" if result.verified else "invalid"
+        counts["signature_checks_total", provider, checked] += 1
         counts["parts_total", "in"] += result.parts
         counts["parts_total", "event"] += len(result.events)
         counts["parts_total", "rejected"] += len(result.rejected)

@@ -42,9 +42,10 @@ def normalise(post: Post, account: AccountConfig | None = None, tenant_key: byte
     if parts == []:
         return Normalised(without_event=1)
     if verified is False and account.signature != "mark":
-        return _whole(Reason.SIGNATURE, "no configured key fits the post")
+        refused = Rejected(Reason.SIGNATURE, "no configured key fits the post")
+        return Normalised(rejected=(refused,), verified=False)
     if isinstance(parts, Rejected):
-        return Normalised(rejected=(parts,))
+        return Normalised(rejected=(parts,), verified=verified)
     return _read_all(parts, post, account, provider, tenant_key, verified)
 
 
@@ -79,4 +80,4 @@ def _read_all(
                 rejected.append(made)
             else:
                 events.append(made)
-    return Normalised(events=tuple(events), rejected=tuple(rejected), without_event=without_event)
+    return Normalised(events=tuple(events), rejected=tuple(rejected), without_event=without_event, verified=verified)
