@@ -26,6 +26,9 @@ BIN = 5 * MINUTE
 """Width of the event-time bins in which tallies are counted (design.md 5)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""The times that RFC 3339 text can name in UTC, in micros."""
 
 EMAIL_TYPES = frozenset(
     "email." + name
@@ -276,8 +279,9 @@ class MetricWindow(Struct, frozen=True, kw_only=True):
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime (exact: a double holds them below the year 2255)."""
-    return round(moment.timestamp() * MICROS)
+    """Microseconds since the epoch of an aware datetime, exact: a double would round them from the year 2255 on."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
 
 
 def from_micros(at: int) -> datetime:
@@ -306,11 +310,15 @@ def _date(day: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else."""
+    """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else.
+
+    What it returns has a wire form: where an offset leads out of the years 1 to 9999 it is the end of these.
+    """
     try:
-        return micros(msgspec.convert(text, Instant))
+        at = micros(msgspec.convert(text, Instant))
     except msgspec.ValidationError as error:
         raise ValueError(f"not an RFC 3339 time with a zone: {text!r}") from error
+    return at if _FIRST <= at <= _LAST else min(max(at, _FIRST), _LAST)
 
 
 def seconds(span: int) -> int | float:

@@ -35,6 +35,12 @@ OUTPUTS = {
 }
 """What each role writes beside its state; missing ones are named at the start."""
 
+_INPUTS = {
+    "journey": (Topic.EVENTS, Topic.STATE),
+    "rollup": (Topic.EVENTS, Topic.TALLIES, Topic.ROLLUP),
+}
+"""What a role reads, or has to know the partitions of, before its processor can be made."""
+
 _TIMES = {
     "session.timeout.ms": "session_timeout_ms",
     "max.poll.interval.ms": "max_poll_interval_ms",
@@ -53,6 +59,9 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
     kafka = kafka_settings(settings)
     log = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS)
     processor = _processor(role, settings, TopicNames(settings.prefix).group(role), log)
+    if isinstance(processor, JourneyProcessor):
+        for name, version in processor.program.versions.items():
+            metrics.set("journey_info", 1, name, version)
     start = options.start if options.start in ("earliest", "latest") else parse_rfc3339(options.start)
     config = RunnerConfig(
         role=role,
@@ -135,12 +144,13 @@ def _processor(role: str, settings: Settings, group: str, log: KafkaLog) -> Stat
         return NormaliseProcessor(
             account_configs(settings), settings.tenant_key(), settings.prefix, group, certificates=Certificates().pem
         )
-    if role == "rollup":
-        events = log.partitions([Topic.EVENTS])[Topic.EVENTS]
-        return RollupProcessor(event_partitions=events, prefix=settings.prefix, group=group)
+    program = compile_program(read_journeys(settings)) if role == "journey" else None
+    partitions = log.partitions([*_INPUTS[role], *OUTPUTS[role]])
+    if program is None:
+        return RollupProcessor(event_partitions=partitions[Topic.EVENTS], prefix=settings.prefix, group=group)
     return JourneyProcessor(
-        program=compile_program(read_journeys(settings)),
-        tally_partitions=log.partitions([Topic.TALLIES])[Topic.TALLIES],
+        program=program,
+        tally_partitions=partitions[Topic.TALLIES],
         cache_contacts=settings.engine.cache_contacts,
         prefix=settings.prefix,
         group=group,

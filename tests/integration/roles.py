@@ -81,11 +81,19 @@ class Installation:
         return self.prefix + name
 
     def produce(
-        self, topic: str, records: Iterable[tuple[str | bytes | None, bytes | None, list[tuple[str, bytes]]]]
+        self,
+        topic: str,
+        records: Iterable[tuple[str | bytes | None, bytes | None, list[tuple[str, bytes]]]],
+        compression: str = "none",
     ) -> None:
         """Publish (key, value, headers) as a company's producer should: murmur2 over the key."""
         producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "message.max.bytes": 10 << 20}
+            {
+                "bootstrap.servers": self.bootstrap,
+                "partitioner": "murmur2_random",
+                "message.max.bytes": 100 << 20,
+                "compression.type": compression,
+            }
         )
         for key, value, headers in records:
             while True:

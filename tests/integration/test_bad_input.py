@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.integration.stream import JOURNEY
 from stagepost.events import DAY, HOUR, MICROS, murmur2_partition, rfc3339
 
 PARTITIONS = 4
+OFFSET = "__dlq.errors.offset"
 NOW = int(time.time()) * MICROS
 
 
@@ -39,7 +41,7 @@ BAD_EVENTS: list[tuple[str, bytes | None]] = [
     ("undecodable", event()[:-5]),
     ("undecodable", b'{"id": "\xff\xfe"}'),
     ("undecodable", event()[:-1] + b', "data": {"total": NaN}}'),
-    ("oversize", event(data={"note": "x" * 600_000})),
+    ("oversize", event(data={"note": "x" * 2_000_000})),
     ("oversize", event()[:-1] + b', "data": ' + b"[" * 500 + b"]" * 500 + b"}"),
     ("schema", b"[]"),
     ("schema", event(id=7)),
@@ -131,3 +133,21 @@ def test_every_bad_post_is_a_dead_letter_and_bad_parts_leave_their_neighbours(in
     assert text(partly, "stagepost-parts") == "1:schema"
     contacts = {record.key for record in installation.read("email.events")}
     assert contacts == {b"c-ann"}
+
+
+@pytest.mark.parametrize(("role", "topic"), [("normalise", "email.raw"), ("journey", "email.events")])
+def test_a_record_at_the_limit_of_its_topic_is_kept_and_one_that_only_compressed_fitted_is_named(
+    installation: Installation, role: str, topic: str
+) -> None:
+    largest = random.Random(1).randbytes((9 << 20) - 200)
+    headers = [("provider", b"sendgrid")]
+    installation.produce(topic, [(b"a", largest, headers)])
+    installation.produce(topic, [(b"a", b"x" * (30 << 20), headers)], compression="zstd")
+    with installation.running(role) as (worker,):
+        wait_for(lambda: len(installation.read(f"{topic}.dlq")) == 2, 60, "two dead letters", worker.log)
+        assert worker.process.poll() is None
+        assert worker.total("stagepost_accounting_difference") == 0
+    kept, beyond = sorted(installation.read(f"{topic}.dlq"), key=lambda letter: int(letter.headers[OFFSET]))
+    assert ["oversize"] * 2 == [text(letter, "stagepost-reason") for letter in (kept, beyond)]
+    assert (largest, None) == (kept.value, beyond.value)
+    assert f"value:{30 << 20}" == text(beyond, "stagepost-omitted")

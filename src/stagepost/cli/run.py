@@ -13,7 +13,8 @@ from stagepost.cli.output import FAILED, USAGE, Failure, leave, note
 from stagepost.edges.roles import BASE_PORT, PORTS
 
 if TYPE_CHECKING:
-    from stagepost.edges.roles import RunOptions
+    from stagepost.edges.metrics import Metrics
+    from stagepost.edges.roles import Role, RunOptions
     from stagepost.settings import Settings
 
 STOP_GRACE_S = 30.0
@@ -102,24 +103,46 @@ def add_to(app: typer.Typer) -> None:
 
 def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
     from stagepost.edges.errors import EdgeError
-    from stagepost.edges.health import HealthServer
-    from stagepost.edges.logs import logger
     from stagepost.edges.metrics import Metrics
     from stagepost.edges.signals import stopping
     from stagepost.wiring import build_role
 
     metrics = Metrics()
-    running = build_role(role, settings, options, metrics)
-    chosen = PORTS[role] if port is None else port
+    built: list[Role] = []
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        for running in built:
+            running.stop()
+
+    with stopping(stop):
+        try:
+            built.append(build_role(role, settings, options, metrics))
+        except EdgeError:
+            if asked:  # while it waited for a broker that is away
+                return
+            raise
+        if not asked:
+            _serve(role, built[0], metrics, settings, options, host, PORTS[role] if port is None else port)
+
+
+def _serve(
+    role: str, running: Role, metrics: Metrics, settings: Settings, options: RunOptions, host: str, port: int
+) -> None:
+    from stagepost.edges.errors import EdgeError
+    from stagepost.edges.health import HealthServer
+    from stagepost.edges.logs import logger
+
     try:
-        health = HealthServer(host, chosen, lambda: running.status, metrics.render, settings.public())
+        health = HealthServer(host, port, lambda: running.status, metrics.render, settings.public())
     except OSError as error:
-        raise Failure(f"cannot listen on {host}:{chosen}: {error.strerror} (another port: --port)") from error
+        raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
     health.start()
     note(f"stagepost {role}: health on http://{host}:{health.port}")
     try:
-        with stopping(running.stop):
-            running.run()
+        running.run()
     except EdgeError:
         raise
     except Exception:

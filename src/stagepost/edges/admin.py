@@ -33,7 +33,8 @@ def _kept(days: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
 
 
-_DEAD_LETTERS = _kept(14)
+# What these topics could hold, and beside it why and from where.
+_DEAD_LETTERS = _kept(14) | {"max.message.bytes": str(10 << 20)}
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -52,16 +53,16 @@ _BODIES = {"max.message.bytes": str(9 << 20)}
 CONFIGS: Mapping[Topic, Mapping[str, str]] = MappingProxyType(
     {
         Topic.RAW: _kept(7) | _BODIES,
-        Topic.RAW_DLQ: _DEAD_LETTERS | _BODIES,
-        Topic.EVENTS: _kept(30) | _BROKER_TIME,
-        # Whatever the events topic was allowed to hold must fit behind it, with the headers of a dead letter.
-        Topic.EVENTS_DLQ: _DEAD_LETTERS | _BODIES,
+        Topic.RAW_DLQ: _DEAD_LETTERS,
+        # Far more than an event may have: what the broker refused would be a loss that no sum shows, and not oversize.
+        Topic.EVENTS: _kept(30) | _BROKER_TIME | _BODIES,
+        Topic.EVENTS_DLQ: _DEAD_LETTERS,
         Topic.TRANSITIONS: _kept(30),
         Topic.CONTACTS: _COMPACTED,
         Topic.STATE: _COMPACTED | _BROKER_TIME,
         # One record holds all deltas of a batch: a backfill of one campaign over months exceeds Kafka's 1 MiB.
         Topic.TALLIES: _kept(7) | _BROKER_TIME | _BODIES,
-        Topic.TALLIES_DLQ: _DEAD_LETTERS | _BODIES,
+        Topic.TALLIES_DLQ: _DEAD_LETTERS,
         Topic.ROLLUP: _COMPACTED | _BROKER_TIME,
         Topic.METRICS: _kept(90),
         Topic.ALERTS: _COMPACTED | {"cleanup.policy": "compact,delete", "retention.ms": str(30 * DAY_MS)},

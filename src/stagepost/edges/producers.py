@@ -36,8 +36,8 @@ COMMON: Mapping[str, Any] = {
     "retry.backoff.ms": 100,
     # As the JVM's default for keyed records, so that other producers agree (design.md 3).
     "partitioner": "murmur2_random",
-    # The largest record is a dead letter of a body of 8 MiB; the topics allow 9.
-    "message.max.bytes": 9 << 20,
+    # The largest record is a dead letter of all that the topics of bodies take; those of dead letters take as much.
+    "message.max.bytes": 10 << 20,
     "queue.buffering.max.messages": 1_000_000,
 }
 

@@ -392,6 +392,8 @@ class Runner:
         for plan in plans:
             self._work.committed(self._running[plan.partition], plan, written[plan.partition], self._transaction)
             self._counters.add(plan.counts)
+            for (name, *labels), value in plan.gauges.items():
+                self._counters.set(name, value, *labels)
             if plan.after:
                 self._publisher.publish(plan.after)
         self._counters.observe("batch_records", sum(map(len, batches.values())))

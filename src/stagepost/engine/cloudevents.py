@@ -7,6 +7,7 @@ May not contain: what an event means to a journey (``journey/``), or when it is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from stagepost.engine.plan import Headers
@@ -21,6 +22,8 @@ STRUCTURED = b"application/cloudevents"
 """Prefix of the content type of the structured mode."""
 
 _TRACE = ("traceparent", "tracestate")
+_TRACE_LIMIT = 512
+"""Bytes of one of them; a longer one is none (https://www.w3.org/TR/trace-context/#tracestate-limits)."""
 
 _JSON = ("content-type", b"application/json")
 _VERSION = ("ce_specversion", b"1.0")
@@ -65,18 +68,21 @@ def headers(
 
 def trace_of(record_headers: Headers) -> Headers:
     """The trace context of a record, carried from cause to output without an SDK."""
-    return tuple((name, value) for name, value in record_headers if name in _TRACE)
+    return tuple(
+        (name, value) for name, value in record_headers if name in _TRACE and len(value or b"") <= _TRACE_LIMIT
+    )
 
 
 def attributes_of(record_headers: Headers) -> dict[str, str] | None:
     """CloudEvents attributes of a record in binary mode, None when it is not one; unreadable ones are left out."""
     if not any(name == "ce_specversion" for name, _ in record_headers):
         return None
-    return {
-        name[3:]: value.decode("utf-8", "replace")
-        for name, value in record_headers
-        if name.startswith("ce_") and value is not None
-    }
+    attributes = {}
+    for name, value in record_headers:
+        if name.startswith("ce_") and value is not None:
+            with suppress(UnicodeDecodeError):
+                attributes[name[3:]] = value.decode()
+    return attributes
 
 
 def is_structured(record_headers: Headers, body: Any) -> bool:

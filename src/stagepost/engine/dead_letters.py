@@ -1,4 +1,8 @@
-"""Dead letters: the original key, value and headers byte for byte, with why and from where (KIP-1191)."""
+"""Dead letters: the original key, value and headers byte for byte, with why and from where (KIP-1191).
+
+A topic's limit holds for what lies there compressed, so a record can be larger than anything that may be sent. What
+then does not fit is left out and named; the original lies where it was read, as long as its topic keeps it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,30 @@ from stagepost.events import Rejected
 DETAIL_LIMIT = 500
 """Characters of ``stagepost-detail``: a place and a reason, not a report."""
 
+CARRIED_LIMIT = 9 << 20
+"""Bytes of key, headers and value that are carried on: all that a record of these topics has uncompressed."""
+
 _PARTS_LIMIT = 4_000
 """Characters of ``stagepost-parts``: a body can hold 10,000 parts, a header should stay small."""
 
 
-def dead_letter(record: Record, topic: Topic, source_topic: str, group: str, rejected: Sequence[Rejected]) -> Emit:
+def size_of(record: Record) -> int:
+    """Bytes that carrying ``record`` on takes."""
+    return sum(_sizes(record).values())
+
+
+def dead_letter(
+    record: Record,
+    topic: Topic,
+    source_topic: str,
+    group: str,
+    rejected: Sequence[Rejected],
+    limit: int = CARRIED_LIMIT,
+) -> Emit:
     """The dead letter of ``record`` for its rejections (at least one; the first gives the reason).
 
-    ``source_topic`` is the full name of the topic that the record was read from.
+    ``source_topic`` is the full name of the topic that the record was read from. ``limit``: bytes of the original that
+    fit; of key, headers and value in this order what does not is left out, ``stagepost-omitted: value:31457283``.
     """
     first = rejected[0]
     detail = first.detail[:DETAIL_LIMIT]
@@ -32,13 +52,34 @@ def dead_letter(record: Record, topic: Topic, source_topic: str, group: str, rej
         ("stagepost-reason", first.reason.encode()),
         ("stagepost-detail", detail.encode()),
     )
-    parts = _parts(rejected)
+    omitted = _omitted(record, limit)
+    more = {"stagepost-parts": _parts(rejected), "stagepost-omitted": ",".join(omitted.values()).encode()}
     return Emit(
         topic=topic,
-        key=record.key,
-        value=record.value,
-        headers=(*record.headers, *where, *((("stagepost-parts", parts),) if parts else ())),
+        key=None if "key" in omitted else record.key,
+        value=None if "value" in omitted else record.value,
+        headers=(
+            *(() if "headers" in omitted else record.headers),
+            *where,
+            *((name, text) for name, text in more.items() if text),
+        ),
     )
+
+
+def _sizes(record: Record) -> dict[str, int]:
+    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    return {"key": len(record.key or b""), "headers": headers, "value": len(record.value or b"")}
+
+
+def _omitted(record: Record, limit: int) -> dict[str, str]:
+    """What is left out, with its size."""
+    omitted = {}
+    for name, size in _sizes(record).items():
+        if size > limit:
+            omitted[name] = f"{name}:{size}"
+        else:
+            limit -= size
+    return omitted
 
 
 def _parts(rejected: Sequence[Rejected]) -> bytes:

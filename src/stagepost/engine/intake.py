@@ -39,6 +39,9 @@ ID_LIMIT = 256
 OLDEST = parse_rfc3339("2000-01-01T00:00:00Z")
 """Before e-mail marketing on Kafka existed, a time is a mistake (experience.md 3, implausible-time)."""
 
+_NO_DATA = b"null"
+"""The value of a CloudEvent in binary mode that has no data: the record's own is empty or missing."""
+
 AHEAD_LIMIT = DAY
 """Further ahead of the broker timestamp than this is a mistake, up to it clock skew and clamped."""
 
@@ -52,14 +55,16 @@ class Incoming(Struct, frozen=True, gc=False):
 
 def read_event(value: bytes | None, *, headers: Headers = (), broker_time: int | None = None) -> Incoming | Rejected:
     """The event in ``value``. ``broker_time`` (micros) None: there is no broker (``simulate``), nothing is clamped."""
-    if not value:
+    attributes = cloudevents.attributes_of(headers) if headers else None
+    if not value and attributes is None:
         return Rejected(Reason.UNDECODABLE, "empty value")
+    value = value or _NO_DATA
     if len(value) > EVENT_LIMIT:
         return Rejected(Reason.OVERSIZE, f"{len(value)} bytes, more than {EVENT_LIMIT}")
     if too_deep(value, DEPTH_LIMIT):
         return Rejected(Reason.OVERSIZE, f"nested deeper than {DEPTH_LIMIT}")
     try:
-        event = _decode(value, headers, broker_time)
+        event = _decode(value, headers, attributes, broker_time)
     except msgspec.ValidationError as error:
         return _schema_rejection(value, error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -67,21 +72,25 @@ def read_event(value: bytes | None, *, headers: Headers = (), broker_time: int |
     return event if isinstance(event, Rejected) else _checked(event, broker_time)
 
 
-def _decode(value: bytes, headers: Headers, broker_time: int | None) -> Event | Rejected:
-    if headers and (attributes := cloudevents.attributes_of(headers)) is not None:
+def _decode(
+    value: bytes, headers: Headers, attributes: Mapping[str, Any] | None, broker_time: int | None
+) -> Event | Rejected:
+    if attributes is not None:
         return _from_cloudevent(attributes, msgspec.json.decode(value), broker_time)
     if b'"specversion"' in value:
         body = msgspec.json.decode(value)
         if cloudevents.is_structured(headers, body):
-            return _from_cloudevent(body, body.get("data", {}), broker_time)
+            return _from_cloudevent(body, body.get("data"), broker_time)
     return decode_event_json(value)
 
 
 def _from_cloudevent(attributes: Mapping[str, Any], data: Any, broker_time: int | None) -> Event | Rejected:
     """A CloudEvent as an Event: ``contact`` from the data, else ``subject``; a missing time is the broker timestamp.
 
-    For types of the vocabulary the canonical fields inside the data are lifted; a custom activity keeps its data whole.
+    For types of the vocabulary the canonical fields inside the data are lifted; a custom activity keeps its data whole,
+    and may have none.
     """
+    data = {} if data is None else data
     if not isinstance(data, dict):
         return Rejected(Reason.SCHEMA, "the data of a CloudEvent must be an object")
     type_, time = attributes.get("type"), attributes.get("time")
@@ -94,9 +103,11 @@ def _from_cloudevent(attributes: Mapping[str, Any], data: Any, broker_time: int 
         return Rejected(Reason.NO_CONTACT, "neither data.contact nor subject")
     known = type_ in EMAIL_TYPES or type_ in CONTACT_TYPES
     fields = data if known else {"data": data}
-    return msgspec.convert(
-        {**fields, "id": attributes.get("id"), "type": type_, "occurred_at": time, "contact": contact}, Event
-    )
+    identity = {"id": attributes.get("id"), "type": type_, "occurred_at": time, "contact": contact}
+    try:
+        return msgspec.convert({**fields, **identity}, Event)
+    except msgspec.ValidationError as error:
+        return Rejected(Reason.SCHEMA, _where(error))
 
 
 def _checked(event: Event, broker_time: int | None) -> Incoming | Rejected:
@@ -112,7 +123,7 @@ def _checked(event: Event, broker_time: int | None) -> Incoming | Rejected:
     try:
         at = parse_rfc3339(event.occurred_at)
     except (ValueError, OverflowError):
-        return Rejected(Reason.SCHEMA, "occurred_at is not an RFC 3339 time with a zone")
+        return Rejected(Reason.SCHEMA, "occurred_at is not an RFC 3339 time with a zone, of the years 1 to 9999")
     if at < OLDEST:
         return Rejected(Reason.IMPLAUSIBLE_TIME, "occurred_at lies before the year 2000")
     if broker_time is not None and at > broker_time:
@@ -128,7 +139,7 @@ def _schema_rejection(value: bytes, error: msgspec.ValidationError) -> Rejected:
         body = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
         return Rejected(Reason.UNDECODABLE, _where(broken))
-    if isinstance(body, dict) and body.get("contact") is None and "specversion" not in body:
+    if isinstance(body, dict) and body.get("contact") is None:
         return Rejected(Reason.NO_CONTACT, "contact is missing")
     return Rejected(Reason.SCHEMA, _where(error))
 

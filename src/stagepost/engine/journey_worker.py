@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from stagepost.engine import cloudevents
-from stagepost.engine.dead_letters import dead_letter
+from stagepost.engine.dead_letters import CARRIED_LIMIT, dead_letter, size_of
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.plan import Control, Emit, Headers, PartitionPlan, Record, Topic
 from stagepost.engine.tallies import Tallies
@@ -156,6 +156,8 @@ class JourneyProcessor:
         key = contact.encode()
         home = murmur2_partition(key, partition.partitions)
         if record.key != key or home != partition.number:
+            if size_of(record) > CARRIED_LIMIT:
+                return Rejected(Reason.OVERSIZE, f"misplaced, and with its headers more than {CARRIED_LIMIT} bytes")
             return Misplaced(contact)
         return read
 
@@ -214,7 +216,7 @@ class _Output:
             self._memberships[journey, contact] = Emit(
                 topic=Topic.CONTACTS, key=key.encode(), value=None, partition=self._partition.number
             )
-        provider = event.provider if event is not None else None
+        provider = _provider_label(event.provider) if event is not None and event.provider is not None else None
         for count in step.counts:
             self._tallies.add(count, provider)
         for journey in step.refused:

@@ -18,6 +18,9 @@ CertificateSource = Callable[[str], str | None]
 """The certificate at a URL whose host was checked, as PEM; None where there is none. May raise what makes the loop read
 the batch again: what cannot be checked now is neither passed nor refused."""
 
+ACCOUNT_LIMIT = 256
+"""Bytes of the header ``account``: it is on every event of its body, and another account would have other keys."""
+
 _HTTP = "http."
 _JSON = ("content-type", b"application/json")
 
@@ -63,6 +66,9 @@ class NormaliseProcessor(Struct, frozen=True):
             refused = Rejected(Reason.UNKNOWN_PROVIDER, f"{told}; known: {', '.join(sorted(PROVIDERS))}")
             return "unknown", Normalised(rejected=(refused,))
         account = headers.get("account") or "default"
+        if len(account.encode()) > ACCOUNT_LIMIT:
+            refused = Rejected(Reason.SCHEMA, f"the header account is longer than {ACCOUNT_LIMIT} bytes")
+            return provider, Normalised(rejected=(refused,))
         post = Post(
             provider=provider,
             account=account,
@@ -79,25 +85,18 @@ class NormaliseProcessor(Struct, frozen=True):
 
     @staticmethod
     def _count(counts: Counter[tuple[str, ...]], provider: str, result: Normalised) -> None:
+        checked = "none" if result.verified is None else "valid" if result.verified else "invalid"
+        counts["signature_checks_total", provider, checked] += 1
         counts["parts_total", "in"] += result.parts
         counts["parts_total", "event"] += len(result.events)
         counts["parts_total", "rejected"] += len(result.rejected)
         counts["parts_total", "no_event"] += result.without_event
-        counts["signature_checks_total", provider, _checked(result)] += 1
         for event in result.events:
             counts["events_consumed_total", Topic.RAW, provider, event.type] += 1
             if event.machine:
                 counts["machine_events_total", provider, event.type] += 1
         for rejected in result.rejected:
             counts["events_dead_lettered_total", rejected.reason] += 1
-
-
-def _checked(result: Normalised) -> str:
-    """What came of the signature of a post: ``valid``, ``invalid``, or ``none`` where nothing was checked."""
-    if any(rejected.reason == Reason.SIGNATURE for rejected in result.rejected):
-        return "invalid"
-    verified = {event.verified for event in result.events}
-    return "valid" if True in verified else "invalid" if False in verified else "none"
 
 
 def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:

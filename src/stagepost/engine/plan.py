@@ -102,6 +102,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     after: tuple[Emit, ...] = ()
     counts: Mapping[tuple[str, ...], int] = {}
     """What to add to the role's counters once committed: (metric name without prefix, label values...) to a number."""
+    gauges: Mapping[tuple[str, ...], float] = {}
+    """What to set of the role's gauges once committed, named as in ``counts``."""
     definitions: Mapping[str, str] = {}
 
 

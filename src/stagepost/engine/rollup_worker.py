@@ -271,17 +271,19 @@ class _Rollup:
         states: dict[str, bytes | None] = {key: pack_scope(scope) for key, scope in self._scopes.items()}
         due: dict[str, int | None] = {key: scope.due for key, scope in self._scopes.items()}
         states[INPUTS_KEY], due[INPUTS_KEY] = pack_inputs(self._inputs), None
+        watermark = self._watermark()
         return PartitionPlan(
             partition=self._partition.number,
             seq=self._partition.seq + 1,
             next_offset=next_offset,
-            clock=max(self._partition.clock, self._watermark() or 0),
+            clock=max(self._partition.clock, watermark or 0),
             emits=tuple(self._emits),
             states=states,
             due=due,
             entries={**self._scopes, INPUTS_KEY: self._inputs},
             after=tuple(self._after),
             counts=self._counts,
+            gauges={} if watermark is None else {("tally_watermark_seconds",): watermark / MICROS},
             definitions=self._processor.definitions,
         )
 

@@ -34,17 +34,18 @@ from stagepost.journey.state import (
 
 BOUNCE_CLASSES = frozenset({"hard", "soft", "block"})
 NAME_LIMIT = 256
-"""Characters of a campaign or message id; longer ones count as absent (providers.md 5.3)."""
+"""Bytes of a campaign or message id; longer ones count as absent (providers.md 5.3)."""
 
 
 def named(event: Event) -> tuple[str | None, str | None]:
-    """Campaign and message of an event, each None when absent, empty or too long to be one."""
-    campaign, message = event.campaign, event.message
-    if campaign is not None and not 0 < len(campaign) <= NAME_LIMIT:
-        campaign = None
-    if message is not None and not 0 < len(message) <= NAME_LIMIT:
-        message = None
-    return campaign, message
+    """Campaign and message of an event, each None when it is absent or cannot be one: empty, too long, with a NUL."""
+    return _name(event.campaign), _name(event.message)
+
+
+def _name(text: str | None) -> str | None:
+    if not text or "\x00" in text or len(text) > NAME_LIMIT:
+        return None
+    return text if text.isascii() or len(text.encode()) <= NAME_LIMIT else None
 
 
 def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None:

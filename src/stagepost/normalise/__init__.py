@@ -57,9 +57,11 @@ def normalise(
     else:
         chosen = [(number, part) for number, part in enumerate(parts) if only is None or number in only]
         result = _read_all(chosen, post, account, provider, tenant_key, fits)
-    if fits is False and account.signature != "mark" and (result.events or result.rejected):
-        return _whole(Reason.SIGNATURE, "no configured key fits the post")
-    return result
+    if not (result.events or result.rejected):
+        return result
+    if fits is False and account.signature != "mark":
+        result = _whole(Reason.SIGNATURE, "no configured key fits the post")
+    return structs.replace(result, verified=fits)
 
 
 def _whole(reason: Reason, detail: str) -> Normalised:

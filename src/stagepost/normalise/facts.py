@@ -96,7 +96,7 @@ def assemble(
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
-        provider_event=facts.provider_event,
+        provider_event=cut.string("provider_event", facts.provider_event),
         recipient_raw=cut.string("recipient_raw", sent_as) if sent_as is not None else UNSET,
         recipient_certainty=facts.certainty if recipient is not None else "none",
         verified=verified,

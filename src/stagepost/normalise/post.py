@@ -57,6 +57,8 @@ class Normalised(Struct, frozen=True, kw_only=True):
     rejected: tuple[Rejected, ...] = ()
     without_event: int = 0
     """Pings, confirmations and empty posts: understood, and nothing to tell."""
+    verified: bool | None = None
+    """Whether a key of the account had signed; None: nothing was checked, or there was nothing to protect."""
 
     @property
     def parts(self) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from stagepost.cli.app import run
 from stagepost.cli.run import ROLES
+from stagepost.edges.errors import Stop
 from stagepost.edges.roles import PORTS
 
 
@@ -37,3 +40,18 @@ def test_a_start_that_is_no_time_is_refused(
     monkeypatch.setenv("STAGEPOST_IDENTITY__TENANT_KEY", "0123456789abcdef")
     assert 2 == run(["run", "journey", "--from", "yesterday"])
     assert "'yesterday' is neither earliest nor latest nor an RFC 3339 time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked_to_end", "code"), [(True, 0), (False, 1)])
+def test_a_role_may_be_asked_to_end_while_it_waits_for_its_broker(
+    monkeypatch: pytest.MonkeyPatch, asked_to_end: bool, code: int
+) -> None:
+    def no_broker(*_arguments: object) -> None:
+        if asked_to_end:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise Stop("no broker answers")
+
+    monkeypatch.setenv("STAGEPOST_IDENTITY__TENANT_KEY", "0123456789abcdef")
+    monkeypatch.setattr("stagepost.edges.logs.configure", lambda *_, **__: None)
+    monkeypatch.setattr("stagepost.wiring.build_role", no_broker)
+    assert code == run(["run", "journey"])

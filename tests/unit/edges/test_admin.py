@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stagepost.edges.admin import SAME_COUNT, topic_specs
+from stagepost.engine.dead_letters import CARRIED_LIMIT
 from stagepost.engine.plan import Topic
 
 DAY = 24 * 3600 * 1000
@@ -37,9 +38,11 @@ def test_policies_and_retentions_are_those_of_the_design() -> None:
     assert expected == found
 
 
-def test_bodies_of_eight_mebibytes_tallies_of_a_batch_and_every_dead_letter_fit() -> None:
-    large = {topic for topic, spec in BY_TOPIC.items() if spec.config.get("max.message.bytes") == str(9 * 1024 * 1024)}
-    assert large == {Topic.RAW, Topic.RAW_DLQ, Topic.EVENTS_DLQ, Topic.TALLIES, Topic.TALLIES_DLQ}
+def test_bodies_of_eight_mebibytes_oversize_events_tallies_of_a_batch_and_every_dead_letter_fit() -> None:
+    limits = {topic: int(spec.config.get("max.message.bytes", 1 << 20)) >> 20 for topic, spec in BY_TOPIC.items()}
+    assert {Topic.RAW, Topic.EVENTS, Topic.TALLIES} == {topic for topic, limit in limits.items() if limit == 9}
+    assert {topic for topic in Topic if topic.endswith(".dlq")} == {t for t, limit in limits.items() if limit == 10}
+    assert CARRIED_LIMIT == 9 << 20
 
 
 def test_inputs_and_states_of_stateful_roles_have_the_brokers_time() -> None:

@@ -35,6 +35,15 @@ def test_only_the_trace_context_is_carried_over() -> None:
     assert cloudevents.trace_of(headers) == (("traceparent", b"a"), ("tracestate", b"c"))
 
 
+def test_a_trace_context_that_is_too_long_to_be_one_stays_behind() -> None:
+    headers = (("traceparent", b"a" * 512), ("tracestate", b"c" * 513))
+    assert (headers[0],) == cloudevents.trace_of(headers)
+
+
+def test_an_attribute_that_is_no_text_is_left_out() -> None:
+    assert {"specversion": "1.0"} == cloudevents.attributes_of((("ce_specversion", b"1.0"), ("ce_subject", b"\xff")))
+
+
 def test_binary_mode_is_known_by_its_specversion_header() -> None:
     assert cloudevents.attributes_of((("content-type", b"application/json"),)) is None
     assert cloudevents.attributes_of((("ce_specversion", b"1.0"), ("ce_id", b"7"))) == {"specversion": "1.0", "id": "7"}

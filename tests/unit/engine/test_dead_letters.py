@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stagepost.engine.dead_letters import DETAIL_LIMIT, dead_letter
+import pytest
+
+from stagepost.engine.dead_letters import CARRIED_LIMIT, DETAIL_LIMIT, dead_letter, size_of
 from stagepost.engine.plan import Record, Topic
 from stagepost.events import Reason, Rejected
 
@@ -46,3 +48,30 @@ def test_detail_and_list_of_parts_are_bounded() -> None:
     assert len(headers["stagepost-detail"]) == DETAIL_LIMIT
     assert len(headers["stagepost-parts"]) <= 4_000
     assert headers["stagepost-parts"].endswith(b":schema,...")
+
+
+@pytest.mark.parametrize(
+    ("limit", "left", "omitted"),
+    [
+        (30, (b"k", b"header", b"value"), None),
+        (29, (b"k", b"header", None), b"value:12"),
+        (17, (b"k", None, b"value"), b"headers:17"),
+        (11, (b"k", None, None), b"headers:17,value:12"),
+        (0, (None, None, None), b"key:1,headers:17,value:12"),
+    ],
+)
+def test_what_cannot_be_sent_is_left_out_and_named(
+    limit: int, left: tuple[bytes | None, ...], omitted: bytes | None
+) -> None:
+    record = Record(Topic.RAW, 3, 41, 0, b"k", b"twelve bytes", (("provider", b"header in"),))
+    letter = dead_letter(record, Topic.RAW_DLQ, "t", "g", [Rejected(Reason.OVERSIZE, "large")], limit)
+    headers = dict(letter.headers)
+    shown = (letter.key, headers.get("provider") and b"header", letter.value and b"value")
+    assert (left, omitted) == (shown, headers.get("stagepost-omitted"))
+    assert b"41" == headers["__dlq.errors.offset"]
+
+
+def test_all_that_a_topic_took_uncompressed_is_kept() -> None:
+    record = Record(Topic.RAW, 3, 41, 0, b"k", b"v" * (CARRIED_LIMIT - 18), (("provider", b"header in"),))
+    letter = dead_letter(record, Topic.RAW_DLQ, "t", "g", [Rejected(Reason.OVERSIZE, "large")])
+    assert (CARRIED_LIMIT, record.value) == (size_of(record), letter.value)

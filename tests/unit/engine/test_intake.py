@@ -110,6 +110,24 @@ def test_a_binary_cloudevent_without_time_has_the_broker_timestamp() -> None:
     assert (result.at, result.event.id, result.event.contact, result.event.data) == (NOW, "7", "c9", {"total": 5})
 
 
+@pytest.mark.parametrize("value", [None, b"", b"null"])
+def test_a_binary_cloudevent_needs_no_data(value: bytes | None) -> None:
+    headers = (("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_type", b"webinar.attended"), ("ce_subject", b"c9"))
+    result = read_event(value, headers=headers, broker_time=NOW)
+    assert isinstance(result, Incoming)
+    assert ("c9", {}) == (result.event.contact, result.event.data)
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [("ce_id", Reason.SCHEMA), ("ce_type", Reason.SCHEMA), ("ce_subject", Reason.NO_CONTACT)],
+)
+def test_a_binary_cloudevent_is_refused_for_what_it_lacks(missing: str, reason: Reason) -> None:
+    attributes = {"ce_specversion": b"1.0", "ce_id": b"7", "ce_type": b"order.completed", "ce_subject": b"c9"}
+    headers = tuple((name, value) for name, value in attributes.items() if name != missing)
+    assert reason == reason_of(b'{"total": 5}', headers=headers)
+
+
 def test_a_cloudevent_of_the_vocabulary_lifts_the_canonical_fields_from_its_data() -> None:
     body = {
         **{"specversion": "1.0", "id": "7", "source": "esp", "type": "email.clicked", "subject": "c1"},

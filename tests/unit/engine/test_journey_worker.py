@@ -147,6 +147,15 @@ def test_a_misplaced_event_goes_on_under_its_contact_and_leaves_no_trace_here(pr
     assert (dict(plan.states), plan.clock) == ({}, 0)
 
 
+def test_a_misplaced_event_that_is_too_large_to_move_on_is_a_dead_letter(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    large = msgspec.structs.replace(record(0, START, STRANGER), headers=(("odd", bytes(10 << 20)),))
+    plan = commit(processor, partition, large)
+    assert [(Topic.EVENTS_DLQ, b"oversize")] == [
+        (emit.topic, dict(emit.headers)["stagepost-reason"]) for emit in plan.emits if emit.topic != Topic.TALLIES
+    ]
+
+
 def test_a_timer_fires_before_the_event_that_moves_the_clock_past_it(processor: JourneyProcessor) -> None:
     partition = processor.open(0, PARTITIONS, None)
     commit(processor, partition, record(0, START))
@@ -188,6 +197,26 @@ def test_metrics_of_a_send_are_counted_once_per_contact(processor: JourneyProces
         "clicked.human": 2,
         "clicked.unique.human": 1,
     }
+
+
+def test_no_name_that_an_event_brings_along_makes_a_tally_batch_unreadable(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    odd = [
+        {"campaign": "a\x00b", "message": "m1", "provider": "sendgrid"},
+        {"campaign": "n" * 257, "message": "m2", "provider": "sendgrid"},
+        {"campaign": "n-1", "message": "m3", "provider": "p" * 10_000},
+        {"campaign": "n-1", "message": "m\x00", "provider": "\x00"},
+    ]
+    plan = commit(
+        processor, partition, *(record(n, START + n, type="email.delivered", **fields) for n, fields in enumerate(odd))
+    )
+    counted = [
+        (delta.scope_id, delta.metric, delta.n)
+        for emit in plan.emits
+        if emit.topic == Topic.TALLIES
+        for delta in decode_tally_batch(emit.value or b"").deltas
+    ]
+    assert [("n-1", "delivered", 2), ("n-1", "provider.other", 2)] == counted
 
 
 def test_the_cache_is_bounded_and_keeps_what_was_used_last(processor: JourneyProcessor) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from stagepost.engine.normalise_worker import NormaliseProcessor
 from stagepost.engine.plan import PartitionPlan, Record, Topic
 from stagepost.events import MICROS, parse_rfc3339
@@ -78,6 +80,33 @@ def test_a_provider_may_be_named_by_its_alias() -> None:
 def test_the_account_header_chooses_the_account() -> None:
     (emit,) = plan(body(part(crm="k9")), (*HEADERS, ("account", b"vip"))).emits
     assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")
+
+
+@pytest.mark.parametrize(
+    ("config", "headers", "result"),
+    [
+        (AccountConfig(), (), "none"),
+        (AccountConfig(secrets=("u:p",)), (("http.authorization", b"Basic dTpw"),), "valid"),
+        (AccountConfig(secrets=("u:p",)), (), "invalid"),
+        (AccountConfig(secrets=("u:p",), signature="mark"), (), "invalid"),
+    ],
+)
+def test_checks_of_signatures_are_counted_by_their_result(
+    config: AccountConfig, headers: tuple[tuple[str, bytes], ...], result: str
+) -> None:
+    processor = NormaliseProcessor({"default": config}, b"k" * 16)
+    value = b'{"RecordType": "Open", "MessageID": "m", "Recipient": "a@example.com"}'
+    record = Record(Topic.RAW, 2, 7, RECEIVED, b"k", value, (("provider", b"postmark"), *headers))
+    counts = processor.plan(2, 1, [record], 8).counts
+    assert {("signature_checks_total", "postmark", result): 1} == {
+        key: n for key, n in counts.items() if key[0] == "signature_checks_total"
+    }
+
+
+def test_an_account_that_is_no_name_is_refused_with_its_body() -> None:
+    headers = (*HEADERS, ("account", b"a" * 257))
+    (letter,) = plan(body(part(), part()), headers).emits
+    assert (Topic.RAW_DLQ, b"schema") == (letter.topic, dict(letter.headers)["stagepost-reason"])
 
 
 def test_a_missing_or_broken_received_at_is_the_timestamp_of_the_record() -> None:

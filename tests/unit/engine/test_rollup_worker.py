@@ -52,7 +52,8 @@ def test_the_watermark_is_the_slowest_input_and_unknown_while_one_was_never_hear
     done = worker(inputs=2)
     done.take([batch(0, 0, 1, START + 20 * HOUR, [campaign("a", FIRST, "delivered", 5)])])
     assert {None} == {window.watermark for window in done.windows}
-    done.take([batch(1, 1, 9, START + 2 * HOUR)])
+    plan = done.take([batch(1, 1, 9, START + 2 * HOUR)])
+    assert plan is not None and {("tally_watermark_seconds",): (START + 2 * HOUR) / MICROS} == plan.gauges
     assert [(1, False, 5)] == told(done, "5m")
     assert START + 2 * HOUR == done.partition.clock
     done.take([batch(40, 0, 2, START + 21 * HOUR, [campaign("a", FIRST, "delivered", 1)])])

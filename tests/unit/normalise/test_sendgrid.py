@@ -256,6 +256,7 @@ def test_long_values_are_cut_and_named() -> None:
     )
     assert event.cut == ("metadata", "tags", "url", "user_agent")
     assert (len(event.url or ""), len(event.tags), len(event.metadata)) == (8192, 50, 50)
+    assert ("provider_event",) == one(event="e" * 3_000).cut
 
 
 def test_a_day_of_skew_is_measured_against_received_at_not_a_clock() -> None:
