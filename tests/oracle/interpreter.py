@@ -43,7 +43,7 @@ class Fact:
     seq: int
     arrived: int
     last_send: Fact | None = None
-    """The contact's last delivered send on arrival."""
+    """The contact's last delivered send before it, as far as known on arrival."""
     machine: bool = False
     consented: bool = True
 
@@ -55,8 +55,11 @@ class Fact:
     def satisfies(self) -> bool:
         if self.type in ALWAYS_ACT:
             return True
-        certain = self.event.get("recipient_certainty") in (None, "exact")
-        return not self.machine and (certain or self.type not in UNCERTAIN)
+        return not self.machine and (self.certain or self.type not in UNCERTAIN)
+
+    @property
+    def certain(self) -> bool:
+        return self.event.get("recipient_certainty") in (None, "exact")
 
     @property
     def custom(self) -> bool:
@@ -174,7 +177,7 @@ class Case:
 
     def came_after_send(self, leaf: Condition, fact: Fact) -> bool:
         send = fact.last_send
-        if send is None or not 0 <= fact.t - send.t < leaf.after_send:  # type: ignore[operator]
+        if send is None or fact.t - send.t >= leaf.after_send:  # type: ignore[operator]
             return False
         return leaf.campaign is None or matching.glob(leaf.campaign, send.event.get("campaign"))
 
@@ -269,7 +272,7 @@ class Case:
     ) -> tuple[tuple[int, int] | None, list[Fact]]:
         """The newest restart and the sends after it, once per campaign, in the order of their own times."""
         facts = self.scope(since_setback)
-        restarts = [(fact.t, fact.seq) for fact in facts if self.is_human_click(fact)]
+        restarts = [(fact.t, fact.seq) for fact in self.facts if self.is_human_click(fact)]
         if self.active:
             restarts += [
                 (record["at"], record["seq"]) for record in self.active.records if record["kind"] == "recover"
@@ -308,7 +311,8 @@ class Case:
                 armed, open_ = None, what
                 continue
             if self.matches(then, what):
-                open_ = None
+                if open_ is not None and what.t >= open_ - leaf.span:
+                    open_ = None
                 if armed is not None and armed <= what.t <= armed + leaf.span:
                     armed = None
             if armed is None and what.consented and self.matches(first, what):
@@ -525,17 +529,14 @@ class Case:
             and send_key(fact.event)
             and now.t - self.journey.attribution <= fact.t <= now.t
         ]
-        newest = max(clicks, key=lambda fact: (fact.t, fact.seq), default=None)
+        newest = _newest(clicks)
         return _credit(newest, "last_click") if newest else None
 
     def deliveries(self) -> list[Fact]:
         return [fact for fact in self.facts if fact.type == "email.delivered"]
 
-    def newest_delivery(self) -> Fact | None:
-        return max(self.deliveries(), key=lambda fact: (fact.t, fact.seq), default=None)
-
     def last_send(self) -> dict[str, Any] | None:
-        send = self.newest_delivery()
+        send = _newest(self.deliveries())
         return None if send is None else _send(send)
 
     # Events and timers.
@@ -545,17 +546,20 @@ class Case:
         if event.get("variant") is not None:
             return
         late = clock - t > self.journey.lateness
-        fact = Fact(event, t, seq, seq, self.newest_delivery(), event.get("machine") is True)
+        earlier = [send for send in self.deliveries() if send.t <= t]
+        fact = Fact(event, t, seq, seq, _newest(earlier), event.get("machine") is True)
         engagement = fact.type in UNCERTAIN or fact.custom
-        fact.consented = self.consent()[0]
+        granted, since = self.consent()
+        fact.consented = granted and (since is None or t >= since)
         if engagement and not fact.consented:
             self.refused += 1
             return
-        if fact.type == "email.clicked" and event.get("machine") is None and self.journey.bots:
-            if self.suspect(fact, late):
-                return
+        unjudged = fact.type == "email.clicked" and fact.satisfies and event.get("machine") is None
+        if unjudged and self.journey.bots and self.suspect(fact, late):
+            return
         self.facts.append(fact)
-        if fact.type == "contact.consent_withdrawn" and self.is_about_consent(fact) and not self.consent()[0]:
+        words = [one for one in self.facts if self.is_about_consent(one)]
+        if fact.type == "contact.consent_withdrawn" and fact is _newest(words):
             self.withdraw(t, seq, fact)
             return
         if not late or fact.type in ("email.unsubscribed", "email.complained"):
@@ -595,11 +599,12 @@ class Case:
             (fact.t, fact.event.get("url"))
             for fact in [*self.facts, *self.held, click]
             if fact.type == "email.clicked"
+            and fact.certain
             and fact.event.get("machine") is None
             and fact.event.get("message") == click.event.get("message")
             and fact.event.get("url") is not None
         ]
-        for start, _ in of_message:
+        for start in (click.t, *(t for t, _ in of_message)):
             end = start + bots["within"]
             urls = {url for t, url in of_message if start <= t <= end}
             if start <= click.t <= end and len(urls) >= bots["urls"]:
@@ -680,6 +685,11 @@ def send_key(event: dict[str, Any]) -> tuple[str, str] | None:
     if event.get("campaign") is not None:
         return "campaign", event["campaign"]
     return None if event.get("message") is None else ("message", event["message"])
+
+
+def _newest(facts: Iterable[Fact]) -> Fact | None:
+    """By their own times, equal times by arrival."""
+    return max(facts, key=lambda fact: (fact.t, fact.seq), default=None)
 
 
 def _send(fact: Fact) -> dict[str, Any]:
