@@ -163,6 +163,8 @@ class Case:
             return False
         if not all(matching.passes(event, *test) for test in leaf.where):
             return False
+        if leaf.per_campaign and send_key(event) is None:
+            return False
         if leaf.after_send is not None:
             return self.came_after_send(leaf, fact)
         return leaf.campaign is None or matching.glob(leaf.campaign, event.get("campaign"))
@@ -196,7 +198,7 @@ class Case:
                 found = [fact for fact in found if t - condition.within < fact.t <= t]
             if not condition.per_campaign:
                 return len(found) >= condition.times
-            return len({key for fact in found if (key := send_key(fact.event))}) >= condition.times
+            return len({send_key(fact.event) for fact in found}) >= condition.times
         return self.timer_holds(condition, t, path, since_setback)
 
     def withdrawals(self, condition: Condition) -> list[Fact]:
@@ -281,7 +283,7 @@ class Case:
         sends: dict[tuple[str, str], Fact] = {}
         for fact in sorted(facts, key=lambda fact: (fact.t, fact.seq)):
             key = self.send_of_journey(fact)
-            if fact.type != leaf.at or key is None or key in sends:
+            if fact.type != leaf.at or not fact.satisfies or key is None or key in sends:
                 continue
             if (restart is None or (fact.t, fact.seq) > restart) and (given is None or fact.t >= given):
                 sends[key] = fact

@@ -56,7 +56,7 @@ def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None
         return last.at, last.campaign
     delivered = [send for send in state.sends.values() if send.flags & DELIVERED]
     earlier = [(time, send.campaign) for send in delivered for time in (send.at, send.again) if 0 < time <= at]
-    return max(earlier, key=lambda send: send[0]) if earlier else None
+    return max(reversed(earlier), key=lambda send: send[0]) if earlier else None
 
 
 def delivered_at(state: ContactState, message: str | None, at: int) -> int | None:
@@ -148,13 +148,15 @@ def _delivered(state: ContactState, campaign: str | None, message: str | None, a
     if not key:
         return
     known = state.sends.get(key)
+    if known is not None:  # to the end, so that of equal times the last one to arrive is found
+        state.sends = {other: send for other, send in state.sends.items() if other != key}
     if known is None:
         _put(state, key, Sent(campaign, at, DELIVERED))
     elif not known.flags & DELIVERED:
         _put(state, key, Sent(campaign or known.campaign, at, known.flags | DELIVERED))
-    elif at != known.at:
+    else:
         first, newest = min(at, known.at), max(at, known.at, known.again)
-        _put(state, key, Sent(campaign or known.campaign, first, known.flags, newest))
+        _put(state, key, Sent(campaign or known.campaign, first, known.flags, newest if newest > first else 0))
 
 
 def _set(state: ContactState, campaign: str | None, message: str | None, at: int, flags: int) -> int:
