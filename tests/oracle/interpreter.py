@@ -116,6 +116,7 @@ class Case:
         """Name, ``at`` and ``seq`` of the last exit."""
         self.records: list[dict[str, Any]] = []
         self.fired: list[Fired] = []
+        self.pending_now: list[Timer] | None = None
         self.names = [stage.name for stage in journey.stages]
 
     # What is counted.
@@ -325,8 +326,13 @@ class Case:
                 armed = None if answered else what.t
         return armed, open_
 
+    def pending_timers(self) -> list[Timer]:
+        """All that is pending; nothing in it depends on the clock, so it is worked out anew only after a step."""
+        if self.pending_now is None:
+            self.pending_now = list(self.timers())
+        return self.pending_now
+
     def timers(self) -> Iterator[Timer]:
-        """All that is pending."""
         hold = self.journey.bots["hold"] if self.journey.bots else 0
         for click in self.held:
             yield Timer(click.t + hold, "hold", "", ("hold", click.arrived), click=click)
@@ -732,7 +738,7 @@ class _World:
                 ((timer.due, contact, case.journey.name, timer.kind, timer.path), case, timer)
                 for contact, cases in self.contacts.items()
                 for case in cases
-                for timer in case.timers()
+                for timer in case.pending_timers()
                 if timer.due < before
             ]
             if not due:
@@ -742,6 +748,7 @@ class _World:
 
     def made(self, case: Case, step: Callable[[], None]) -> None:
         known = len(case.records)
+        case.pending_now = None
         step()
         self.out += case.records[known:]
 

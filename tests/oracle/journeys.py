@@ -22,7 +22,9 @@ TYPES = (
     "email.bounced",
     "email.complained",
     "email.unsubscribed",
+    "email.suppressed",
     "contact.subscribed",
+    "contact.consent_given",
     "page.seen",
     "order.completed",
 )
@@ -32,9 +34,10 @@ LINKS = {
     "leave": {"url": "example.com/leave", "means": "disengagement"},
     "shop": "*.shop.example.com",
     "plan": {"url": "example.com/plan?tier=gold"},
+    "site": "example.com/**",
 }
 CAMPAIGNS = ("n-*", "n-1", "w-*", "*")
-SCOPES: tuple[Any, ...] = ("any", "any", "all", "a", "a*", {"scope": "list", "id": "a"}, {"scope": "topic", "id": "*"})
+SCOPES: tuple[Any, ...] = ("any", "any", "all", "a", "a*", {"scope": "list", "id": "a"}, {"scope": "topic", "id": "*"}, {"scope": "topic"})
 WHERES: tuple[dict[str, Any], ...] = (
     {"n": {"ge": 2}},
     {"n": 1},
@@ -49,6 +52,10 @@ WHERES: tuple[dict[str, Any], ...] = (
     {"class": "hard"},
     {"vip": True},
     {"n": {"exists": True}},
+    {"url": {"prefix": "https:"}},
+    {"machine": False},
+    {"type": "page.seen", "message": {"exists": False}},
+    {"recipient_certainty": {"ne": "candidate"}},
 )
 
 
@@ -213,7 +220,7 @@ class _Maker:
         return self.of_campaign(made, after_send=type_ != "email.delivered")
 
     def clicked(self) -> dict[str, Any]:
-        links = self.one("any", "any", "pricing", "blog", "leave", "shop", "plan", ["pricing", "blog"])
+        links = self.one("any", "any", "pricing", "blog", "leave", "shop", "plan", "site", ["pricing", "blog"], ["blog", "site"])
         return self.of_campaign({"clicked": links})
 
     def opened(self) -> dict[str, Any]:

@@ -17,8 +17,9 @@ TYPES = (
     *["email.delivered"] * 4,
     *["email.clicked"] * 7,
     *["email.opened"] * 2,
-    "email.replied",
+    *["email.replied"] * 2,
     "email.bounced",
+    "email.suppressed",
     "email.complained",
     *["email.unsubscribed"] * 2,
     *["email.resubscribed"] * 2,
@@ -77,6 +78,8 @@ class _Maker:
             self.add(self.random.choice(TYPES))
         if self.events and self.often(0.05):
             self.events.append(self.random.choice(self.events[-4:]))
+        if self.often(0.004):
+            self.add("contact.erased")
 
     def send(self) -> None:
         """Sent, delivered, and sometimes a click soon after."""
@@ -141,7 +144,7 @@ class _Maker:
                     {"scope": "topic", "scope_id": "a"},
                 )
             )
-        if type_ in ("email.clicked", "email.opened"):
+        if type_ in ("email.clicked", "email.opened", "email.replied"):
             return self.random.choice(
                 (*[{}] * 8, {"variant": "unique"}, {"recipient_certainty": "candidate"}, {"recipient_certainty": "exact"})
             )

@@ -180,7 +180,7 @@ def _apply(scene: Scene, event: Event) -> None:
     else:
         if route.kind == "email" and not sends.is_human(event):
             return
-        variant = event.variant is not UNSET and route.kind == "email" and type_ != "email.replied"
+        variant = event.variant is not UNSET and route.kind == "email"
         click = type_ == "email.clicked"
         links = program.links_of(event.url) if click and event.url else ()
         touched = {} if variant else _touched(program, route, event, at, state, links)
