@@ -287,29 +287,33 @@ class NoClickLeaf(Leaf):
         restarted = max(run.clicked, run.recovered, 0 if self.back is None else run.since)
         if hit.at < restarted:
             return
-        counted = _listed(run.facts, self.key) or (0,)
-        if hit.group in counted[2::2]:
-            place = counted.index(hit.group, 2)
-            if counted[place - 1] <= hit.at:
-                return
-            counted = (*counted[: place - 1], *counted[place + 1 :])
-        if len(counted) == 1 or hit.at >= counted[-2]:
-            counted = (*counted, hit.at, hit.group)
-        else:
-            sends = _pairs(counted[1:])
-            insort(sends, (hit.at, hit.group), key=_time)
-            counted = (counted[0], *_flat(sends))
-        if len(counted) > 2 * (self.n + SLACK):
-            # The first n give the due time, the newest are what is left after a click: what lies between goes.
-            counted = (*counted[: 2 * self.n + 1], *counted[2 * self.n + 3 :])
-        run.facts[self.key] = counted
+        # Every delivery is kept, not only a campaign's first: a click with a time between two makes the second count.
+        fired, *flat = _listed(run.facts, self.key) or (0,)
+        sends = _pairs(flat)
+        insort(sends, (hit.at, hit.group), key=_time)
+        if len(sends) > self.n + SLACK:
+            # The first n campaigns give the due time, the newest are what is left after a click: what lies between goes.
+            firsts = self._firsts(sends)
+            del sends[next(place for place in range(len(sends)) if place not in firsts)]
+        run.facts[self.key] = (fired, *_flat(sends))
+
+    def _firsts(self, sends: list[tuple[int, int]]) -> list[int]:
+        """Places of the first sends of the first n campaigns."""
+        firsts: dict[int, int] = {}
+        for place, (_, group) in enumerate(sends):
+            if group not in firsts:
+                firsts[group] = place
+                if len(firsts) == self.n:
+                    break
+        return list(firsts.values())
 
     def retime(self, run: Run, since: int) -> int:
         counted = _listed(run.facts, self.key)
         if len(counted) <= 2 * self.n - 1 or counted[0] or since < 0:
             return 0
-        times = [time for time in counted[1::2] if time >= since]
-        return times[self.n - 1] + self.grace if len(times) >= self.n else 0
+        sends = [pair for pair in _pairs(counted[1:]) if pair[0] >= since]
+        firsts = self._firsts(sends)
+        return sends[firsts[-1]][0] + self.grace if len(firsts) == self.n else 0
 
     def fire(self, run: Run, due: int) -> None:
         run.facts[self.key] = (due, *_listed(run.facts, self.key)[1:])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from stagepost.events import (
+    DAY,
     Event,
     Membership,
     TimerRef,
@@ -69,6 +70,8 @@ __all__ = ["LAW", "memberships", "next_due", "step_event", "step_tick"]
 _APPLIED, _LATE = Outcome.APPLIED, Outcome.LATE
 CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
+LATE_CREDIT = 7 * DAY
+"""How far beyond lateness an event still finds the click before it."""
 URL_LIMIT = 1024
 """Characters of a held click's URL, which is kept for its record only."""
 
@@ -177,7 +180,7 @@ def _apply(scene: Scene, event: Event) -> None:
     else:
         if route.kind == "email" and not sends.is_human(event):
             return
-        variant = event.variant is not UNSET and route.kind == "email" and type_ != "email.replied"
+        variant = event.variant is not UNSET and route.kind == "email"
         click = type_ == "email.clicked"
         links = program.links_of(event.url) if click and event.url else ()
         touched = {} if variant else _touched(program, route, event, at, state, links)
@@ -349,8 +352,9 @@ def _human_click(scene: Scene, lens: int, counted: bool) -> None:
     known = state.lenses.get(lens) or Lens()
     clicks = (*known.clicks, SendAt(at, campaign, message))
     if len(clicks) > 1:
-        # Sorted by time, equal times by arrival. Of what no event within lateness can look back to, the newest stays.
-        settled = scene.clock - scene.program.lateness
+        # Sorted by time, equal times by arrival. Of what no event may look back to, the newest stays. Withdrawals and
+        # the ``first`` of ``missed`` earn credit beyond lateness too: for as long again as the usual window.
+        settled = scene.clock - scene.program.lateness - LATE_CREDIT
         ordered = sorted(clicks, key=lambda click: click.at)
         while len(ordered) > CREDIT_CLICKS or (len(ordered) > 1 and ordered[1].at <= settled):
             del ordered[0]

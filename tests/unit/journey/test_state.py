@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from stagepost.journey.state import (
     CODEC,
@@ -35,7 +36,7 @@ FULL = ContactState(
     runs={"j": Run(1, 1, 2, "a", "a", "a", 1, 2, 2, 2, facts={1: 1, 2: (0, 3, 4)}, timers={3: 5})},
 )
 
-GOLDEN = (
+GOLDEN_1 = (
     "019d0005c4083132333435363738c408616263646566676801820793a36e2d3102030893c003009302a36e2d31a16d81a66c"
     "6973743a619404c302a36e2d310181a8747261636b696e679403c303009193040709810092919304a36e2d31c091980504a1"
     "65a36e2d31a16dc0c382a090a16a92000581a16adc0013010102a161a161a16101020202c2c2c20000000082010102930003"
@@ -43,10 +44,23 @@ GOLDEN = (
 )
 """``FULL`` in codec 1: whatever is stored must stay readable by every later version."""
 
+FULL_2 = structs.replace(FULL, sends={7: Sent("n-1", 2, 3, 4), 8: Sent(None, 3)})
+GOLDEN_2 = (
+    "029d0005c4083132333435363738c408616263646566676801820794a36e2d310203040894c00300009302a36e2d31a16d"
+    "81a66c6973743a619404c302a36e2d310181a8747261636b696e679403c303009193040709810092919304a36e2d31c091"
+    "980504a165a36e2d31a16dc0c382a090a16a92000581a16adc0013010102a161a161a16101020202c2c2c2000000008201"
+    "010293000304810305"
+)
+"""``FULL_2`` in codec 2."""
 
-def test_the_golden_bytes_of_codec_1_are_read_and_written() -> None:
-    assert FULL == unpack(bytes.fromhex(GOLDEN))
-    assert GOLDEN == pack(FULL).hex()
+
+def test_the_golden_bytes_of_codec_1_are_read() -> None:
+    assert FULL == unpack(bytes.fromhex(GOLDEN_1))
+
+
+def test_the_golden_bytes_of_codec_2_are_read_and_written() -> None:
+    assert FULL_2 == unpack(bytes.fromhex(GOLDEN_2))
+    assert GOLDEN_2 == pack(FULL_2).hex()
 
 
 def test_a_state_comes_back_as_it_was_packed() -> None:
