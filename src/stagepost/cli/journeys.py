@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import textwrap
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,10 +84,13 @@ def add_to(app: typer.Typer) -> None:
                         "title": entry.title,
                         "rule": entry.rule,
                         "example": entry.example,
+                        "broken": entry.broken,
                     }
                 )
             else:
-                data(f"{entry.id} {entry.severity}: {entry.title}\n  {entry.rule}\n  for example: {entry.example}")
+                broken = textwrap.indent(entry.broken.rstrip("\n"), "    ")
+                data(f"{entry.id} {entry.severity}: {entry.title}\n  {entry.rule}\n  a file that has it:\n{broken}")
+                data(f"  to mend it, for example: {entry.example}")
 
     @app.command()
     def test(

@@ -46,6 +46,7 @@ from stagepost.journey.definition import (
     Stuck,
     Subscribed,
     Test,
+    Timeline,
     Unsubscribed,
 )
 from stagepost.journey.durations import parse_duration
@@ -107,7 +108,7 @@ def parse_journey(text: str, source: str) -> Parsed:
         return Parsed(None, tuple(reader.problems))
     journey = reader.journey(tree)
     if not any(problem.is_error for problem in reader.problems):
-        reader.problems += lint(journey, source)
+        reader.problems += lint(journey, source, reader.positions)
     found = tuple(sorted(reader.problems, key=lambda problem: (problem.position.line, problem.position.column)))
     return Parsed(None if any(problem.is_error for problem in found) else journey, found)
 
@@ -119,6 +120,8 @@ class _Reader:
         self.source = source
         self.problems: list[Problem] = []
         self._links: dict[str, Link] = {}
+        self.positions: dict[int, Position] = {}
+        """Where each condition stands, by its identity: equal ones may stand in several places."""
 
     def problem(self, code: Code, message: str, position: Position) -> None:
         self.problems.append(Problem(self.source, position, code, message))
@@ -160,7 +163,18 @@ class _Reader:
             source=self.source,
         )
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
+        places = [*stage_names, *(setback.name for setback in setbacks), *exit_names]
+        for test in tests:
+            if test is not None:
+                self._known_places(test, places)
         return replace(journey, version=version_of(journey), tests=tuple(t for t in tests if t is not None))
+
+    def _known_places(self, test: Timeline, places: Sequence[str]) -> None:
+        for line in test.expect:
+            for name in dict.fromkeys((line.source, line.target)):
+                if name is not None and name not in places:
+                    told = f"{name!r} is no stage, setback or exit{did_you_mean(name, places)}"
+                    self.problem(p.BAD_EXPECT, told, line.position)
 
     def _journey_name(self, tree: Pairs) -> str:
         node = tree.get("journey")
@@ -180,17 +194,19 @@ class _Reader:
 
     def _link(self, name: str, node: Tree) -> Link:
         means: Means | None = None
-        place = node
+        place: Tree | None = node
         if isinstance(node, Pairs):
             self._keys(node, ("url", "means"))
-            place = node.get("url") or node
-            if node.get("url") is None:
-                self.problem(p.MISSING_KEY, f"link {name} has no url: add url: example.com/path", node.position)
+            place = node.get("url")
             if (meant := node.get("means")) is not None:
                 means = cast(Means, self._choice(meant, get_args(Means), None))
-        pattern = self._text(place) if not isinstance(place, Pairs) else "example.com"
+        if place is None:
+            self.problem(p.MISSING_KEY, f"link {name} has no url: add url: example.com/path", node.position)
+            return Link(name, "example.com", means)
+        pattern = self._text(place)
         try:
-            parse_pattern(pattern)
+            if pattern != _UNREAD:
+                parse_pattern(pattern)
         except PatternError as error:
             self.problem(p.DEAD_LINK, f"link {name} {error}", place.position)
         return Link(name, pattern, means)
@@ -368,7 +384,7 @@ class _Reader:
     def condition(self, node: Tree, depth: int = 0, also: Collection[str] = ()) -> Condition:
         """One condition; ``depth``: how many of any, all, not and missed stand around it."""
         if isinstance(node, Value):
-            return self._event_type(node)
+            return self._placed(self._event_type(node), node.position)
         if isinstance(node, Items):
             self.problem(p.NO_CONDITION, "a list is no condition: write any: [...] or all: [...]", node.position)
             return _HARMLESS
@@ -383,7 +399,11 @@ class _Reader:
         if head in ("any", "all", "not", "missed") and depth >= DEPTH:
             self.problem(p.TOO_DEEP, f"{head} stands inside {DEPTH} others; that is the limit", heads[0].position)
             return _HARMLESS
-        return _READERS[head](self, node, value, depth)
+        return self._placed(_READERS[head](self, node, value, depth), heads[0].position)
+
+    def _placed(self, condition: Condition, position: Position) -> Condition:
+        self.positions[id(condition)] = position
+        return condition
 
     def _no_single_head(self, node: Pairs, heads: Sequence[Value], also: Collection[str]) -> None:
         if heads:
@@ -396,7 +416,7 @@ class _Reader:
             return
         self.problem(p.NO_CONDITION, "an empty mapping is no condition", node.position)
 
-    def _event_type(self, node: Value) -> Condition:
+    def _event_type(self, node: Value) -> EventIs:
         text = node.text
         if not isinstance(node.value, str) or not re.fullmatch(r"[^\s.]+(\.[^\s.]+)+", text) or len(text) > 256:
             hint = f"; write {text}: any" if text in ("clicked", "opened", "subscribed", "unsubscribed") else ""
@@ -407,8 +427,11 @@ class _Reader:
         return EventIs(text)
 
     def _event(self, node: Pairs, value: Tree, depth: int) -> Condition:
-        read = self._event_type(value) if isinstance(value, Value) else self.condition(value)
-        type_ = read.type if isinstance(read, EventIs) else _HARMLESS.type
+        type_ = _HARMLESS.type
+        if isinstance(value, Value):
+            type_ = self._event_type(value).type
+        else:
+            self.problem(p.NO_CONDITION, "event takes one type with a dot: event: order.completed", value.position)
         options = self._counted(node)
         if options["after_send"] is not None and type_ == "email.delivered":
             self.problem(p.BAD_AFTER_SEND, "after_send on email.delivered measures a send from itself", node.position)
@@ -548,6 +571,8 @@ class _Reader:
         tests: list[Test] = []
         for key, value in self._mapping(node, "where"):
             if isinstance(value, Pairs):
+                if not value.pairs:
+                    self.problem(p.BAD_WHERE, f"{key.text} is tested for nothing: add {{eq: VALUE}}", value.position)
                 for operator, operand in value.pairs:
                     tests += self._test(key.text, operator, operand)
             else:
@@ -576,6 +601,8 @@ class _Reader:
             )
             if not isinstance(node, Items) or not values or len(values) != len(node.items) or None in values:
                 return "takes a list of texts, numbers or truth values", ()
+            if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+                return "takes finite numbers", ()
             return "", values
         if not isinstance(node, Value):
             return "takes one value", None
@@ -647,12 +674,12 @@ class _Reader:
         if isinstance(node, Value) and isinstance(node.value, str) and 0 < len(node.text) <= 1024:
             return node.text
         self.problem(p.WRONG_KIND, "expected text of 1 to 1,024 characters (numbers and true in quotes)", node.position)
-        return "?"
+        return _UNREAD
 
     def _name(self, node: Tree) -> str:
-        if isinstance(node, Value):
+        if isinstance(node, Value) and isinstance(node.value, str):
             return self._checked_name(node)
-        self.problem(p.BAD_NAME, "expected a name", node.position)
+        self.problem(p.BAD_NAME, "expected a name, such as webinar-nurture", node.position)
         return "unnamed"
 
     def _checked_name(self, node: Value) -> str:
@@ -710,6 +737,9 @@ class _Entry:
     own: dict[str, Tree]
     position: Position
 
+
+_UNREAD = "?"
+"""Stands where a text could not be read, so that its fault is told once."""
 
 _HARMLESS = EventIs("unread.condition")
 """Stands where a condition could not be read, so that reading goes on; a file with errors is never compiled."""

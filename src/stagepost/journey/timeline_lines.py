@@ -38,8 +38,11 @@ def read_timeline(node: Tree, report: Report) -> Timeline | None:
         if key.text not in ("name", "events", "expect"):
             report(p.UNKNOWN_KEY, f"unknown key {key.text!r}: a test has name, events and expect", key.position)
     name = node.get("name")
-    if not isinstance(name, Value) or not name.text:
+    if name is None:
         report(p.MISSING_KEY, "the test has no name: add name: WHAT IT SHOWS", node.position)
+        return None
+    if not isinstance(name, Value) or not isinstance(name.value, str) or not 0 < len(name.text) <= 1024:
+        report(p.WRONG_KIND, "the name of a test is text of 1 to 1,024 characters", name.position)
         return None
     events = [_event(line, report) for line in _lines(node, "events", report)]
     expect = [_expectation(line, report) for line in _lines(node, "expect", report)]
