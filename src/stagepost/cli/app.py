@@ -22,6 +22,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "convert": ("convert",),
         "journeys": ("validate", "explain-code", "test", "simulate"),
         "graph": ("graph",),
+        "schema": ("schema",),
         "run": ("run",),
         "topics": ("topics",),
         "config": ("config",),

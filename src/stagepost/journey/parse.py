@@ -69,8 +69,14 @@ SENDS = 20
 _T = TypeVar("_T")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100, "tests": 200, "labels": 32, "any": 50}
-_SCOPES = ("list", "group", "stream", "topic", "tag")
+
+ENTRIES = 100
+"""Most entries of a list or mapping that LIMITS does not name."""
+
+LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100, "tests": 200, "labels": 32, "any": 50}
+"""Most entries of a section, and of ``any`` and ``all``."""
+
+SCOPES = ("list", "group", "stream", "topic", "tag")
 _OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "prefix", "matches", "exists")
 _HEADS = "event clicked opened subscribed unsubscribed no_click quiet missed stuck after any all not".split()
 _COUNTED = ("where", "campaign", "times", "within", "per", "after_send")
@@ -483,7 +489,7 @@ class _Reader:
         scope, id_ = pairs.get("scope"), pairs.get("id")
         if scope is None:
             self.problem(p.MISSING_KEY, "say which scope: list, group, stream, topic or tag", node.position)
-        return ScopePattern("scope", self._choice(scope, _SCOPES, None), self._optional(id_, self._text) or "*")
+        return ScopePattern("scope", self._choice(scope, SCOPES, None), self._optional(id_, self._text) or "*")
 
     def _no_click(self, node: Pairs, value: Tree, depth: int) -> Condition:
         pairs = self._pairs(value, "no_click: {sends: 3, grace: 48h}", ("sends", "grace", "count"))
@@ -663,7 +669,7 @@ class _Reader:
         return node.items
 
     def _within_limit(self, size: int, key: str, position: Position) -> None:
-        limit = _LIMITS.get(key, 100)
+        limit = LIMITS.get(key, ENTRIES)
         if size > limit:
             self.problem(p.OUT_OF_RANGE, f"{size} entries; at most {limit}", position)
 

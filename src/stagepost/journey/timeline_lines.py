@@ -25,7 +25,7 @@ _ARGUMENTS = {
 }
 _OPTION = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
 _MOVE = re.compile(r"(\S+)\s*->\s*(\S+)")
-_LINES = 1_000
+LINES = 1_000
 """Events or expectations of one test."""
 
 
@@ -59,8 +59,8 @@ def _lines(node: Pairs, key: str, report: Report) -> list[Value]:
     if found is None:
         report(p.MISSING_KEY, f"the test has no {key}", node.position)
         return []
-    if not isinstance(found, Items) or len(found.items) > _LINES:
-        report(p.WRONG_KIND, f"{key} is a list of at most {_LINES} lines", found.position)
+    if not isinstance(found, Items) or len(found.items) > LINES:
+        report(p.WRONG_KIND, f"{key} is a list of at most {LINES} lines", found.position)
         return []
     lines = []
     for item in found.items:
