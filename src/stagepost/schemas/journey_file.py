@@ -304,7 +304,7 @@ _FORMS: tuple[type[_Strict], ...] = (
 Condition = TypeAliasType("Condition", Union[EventType, *_FORMS])  # type: ignore[valid-type]
 
 
-# Stages, setbacks, exits: a condition, or when: CONDITION, or the condition's keys beside their own. The unions are made
+# Stages, setbacks, exits: a condition, or when: CONDITION, or the keys of a condition beside their own. Unions are made
 # by a function, which a type checker cannot follow.
 
 
