@@ -20,7 +20,8 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "demo": ("demo",),
         "convert": ("convert",),
-        "journeys": ("validate", "explain-code", "test", "simulate"),
+        "journeys": ("validate", "explain-code", "test"),
+        "simulate": ("simulate",),
         "graph": ("graph",),
         "schema": ("schema",),
         "run": ("run",),

@@ -1,34 +1,23 @@
-"""``stagepost validate``, ``explain-code``, ``test``, ``simulate``: journeys without Kafka or Redis."""
+"""``stagepost validate``, ``explain-code``, ``test``: journey files by themselves."""
 
 from __future__ import annotations
 
-import io
-import sys
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, PARTLY, data, json_data, leave, note
+from stagepost.cli.output import FAILED, data, json_data, leave, note
 
 if TYPE_CHECKING:
-    from stagepost.events import Event
     from stagepost.journey.problems import Problem
-    from stagepost.journey.simulate import Funnel
     from stagepost.journey.timeline import TimelineResult
-
-LINE_LIMIT = 8 << 20
-"""Bytes of one line of events; a longer one is a bad line."""
-
-SHOWN_MOVES = 200
-"""Moves printed by ``simulate`` for people; ``--json`` prints all."""
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Journey files, or folders of them.")]
 
@@ -120,47 +109,6 @@ def add_to(app: typer.Typer) -> None:
         if failed:
             leave(FAILED)
 
-    @app.command()
-    def simulate(
-        journeys: Annotated[
-            list[Path], typer.Argument(metavar="JOURNEY...", help="Journey files, or folders of them.")
-        ],
-        events: Annotated[
-            str, typer.Option("--events", metavar="FILE|-", help="Canonical events, one JSON object a line; .zst too.")
-        ],
-        until: Annotated[
-            str | None, typer.Option("--until", metavar="TIME", help="Let the clock run on to this RFC 3339 time.")
-        ] = None,
-        as_json: Json = False,
-    ) -> None:
-        """Fold events as the worker does and print the transitions: JSON lines, or a funnel and a timeline.
-
-        Example: stagepost simulate journeys/ --events events.ndjson --until 2026-12-01T00:00:00Z --json
-        """
-        from stagepost.events import encode_json
-        from stagepost.journey.compile import compile_program
-        from stagepost.journey.simulate import Funnel, Simulation
-
-        end = _time(until)
-        definitions = journeys_of(without_errors(parse_files(files_of(journeys))))
-        simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), _BadLines()
-        shown: list[str] = []
-        out = sys.stdout.buffer
-        with _opened(events) as (lines, size):
-            for move in simulation.run(_events(lines, size, bad), end):
-                if as_json:
-                    out.write(encode_json(move) + b"\n")
-                else:
-                    funnel.add(move)
-                    if len(shown) <= SHOWN_MOVES:
-                        shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
-        out.flush()
-        if not as_json:
-            _print_funnel(funnel, [definition.name for definition in definitions], shown)
-        if bad.count:
-            note(f"{bad.count} lines skipped")
-            leave(PARTLY)
-
 
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:
     if format_ == Format.SARIF:
@@ -245,92 +193,3 @@ def _junit(results: Sequence[tuple[str, TimelineResult]]) -> str:
         if not result.passed:
             ET.SubElement(case, "failure", message="the timeline differs").text = _timeline_diff(result)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _time(text: str | None) -> int | None:
-    from stagepost.events import parse_rfc3339
-
-    if text is None:
-        return None
-    try:
-        return parse_rfc3339(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time such as 2026-11-02T09:14:07Z", param_hint="--until") from None
-
-
-class _BadLines:
-    """Counts lines that are no event, and says each on standard error."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, number: int, reason: str, detail: str) -> None:
-        self.count += 1
-        note(f"line {number}: {reason}: {detail}")
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The file, standard input for ``-``, or what a ``.zst`` holds; and its size on disk where that is known."""
-    if name == "-":
-        yield sys.stdin.buffer, None
-        return
-    path = Path(name)
-    if not path.is_file():
-        raise typer.BadParameter(f"{name}: no such file", param_hint="--events")
-    with path.open("rb") as file:
-        if path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(file) as plain:
-                yield io.BufferedReader(plain), None
-        else:
-            yield file, path.stat().st_size
-
-
-def _events(lines: IO[bytes], size: int | None, bad: _BadLines) -> Iterator[tuple[Event, int]]:
-    """Events of the lines that hold one, read as the worker reads them; empty lines are nothing."""
-    from stagepost.engine.intake import read_event
-    from stagepost.events import Rejected
-
-    for number, line in enumerate(_with_progress(lines, size), start=1):
-        if not line.strip():
-            continue
-        read = read_event(line.strip())
-        if isinstance(read, Rejected):
-            bad.add(number, read.reason, read.detail)
-        else:
-            yield read.event, read.at
-
-
-def _with_progress(lines: IO[bytes], size: int | None) -> Iterator[bytes]:
-    """The lines; a bar with rate and remaining time on a terminal, for what takes longer than a moment."""
-    feed = iter(lambda: lines.readline(LINE_LIMIT), b"")
-    if size is None or size < 4 << 20 or not sys.stderr.isatty():
-        yield from feed
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        for line in feed:
-            progress.advance(task, len(line))
-            yield line
-
-
-def _print_funnel(funnel: Funnel, journeys: Sequence[str], shown: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for name in journeys:
-        table = Table("place", "kind", "now", "reached", title=name, title_justify="left")
-        for row in funnel.rows(name):
-            table.add_row(row.place, row.kind, str(row.now), str(row.reached))
-        console.print(table)
-    for line in shown[:SHOWN_MOVES]:
-        data(line)
-    if len(shown) > SHOWN_MOVES:
-        data("... more moves: --json prints all")

@@ -1,4 +1,4 @@
-"""validate, explain-code, test, simulate: output, exit codes, formats."""
+"""validate, explain-code, test: output, exit codes, formats."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-import zstandard
 from typer.testing import CliRunner, Result
 
 from stagepost.cli.app import build
@@ -15,14 +14,10 @@ from stagepost.cli.app import build
 GOOD = "journey: j\nstages:\n  - one: contact.subscribed\n  - two: {clicked: any}\n"
 BROKEN = "journey: b\nstages:\n  - one: {clicked: pricng}\n"
 WARNED = "journey: w\nstages:\n  - one: {opened: any}\n"
-EVENTS = [
-    {"id": "1", "type": "contact.subscribed", "occurred_at": "2026-03-01T10:00:00Z", "contact": "c1"},
-    {"id": "2", "type": "email.clicked", "occurred_at": "2026-03-02T10:00:00Z", "contact": "c1", "machine": False},
-]
 
 
-def run(*words: str, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(build(words), words, input=stdin)
+def run(*words: str) -> Result:
+    return CliRunner().invoke(build(words), words)
 
 
 @pytest.fixture
@@ -104,47 +99,3 @@ def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:
     result = run("test", str(folder), "--json")
     assert result.exit_code == 0
     assert [t["passed"] for t in json.loads(result.stdout)["tests"]] == [True]
-
-
-def lines(events: list[dict[str, object]]) -> bytes:
-    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
-
-
-def test_simulate_prints_transitions_as_json_lines(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=lines(EVENTS))
-    moves = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.exit_code == 0
-    assert [(m["from"], m["to"], m["kind"]) for m in moves] == [(None, "one", "enter"), ("one", "two", "advance")]
-
-
-def test_simulate_reads_files_and_compressed_files_alike(folder: Path) -> None:
-    plain, packed = folder / "e.ndjson", folder / "e.ndjson.zst"
-    plain.write_bytes(lines(EVENTS))
-    packed.write_bytes(zstandard.compress(lines(EVENTS)))
-    results = [run("simulate", str(folder / "good.yaml"), "--events", str(p), "--json").stdout for p in (plain, packed)]
-    assert results[0] == results[1] != ""
-
-
-def test_a_bad_line_is_told_with_its_number_and_skipped_with_exit_code_3(folder: Path) -> None:
-    stdin = lines(EVENTS[:1]) + b"{cut\n\n" + lines(EVENTS[1:])
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=stdin)
-    assert result.exit_code == 3
-    assert len(result.stdout.splitlines()) == 2
-    assert "line 2: undecodable" in result.stderr
-
-
-def test_simulate_of_a_broken_journey_says_what_validate_says_and_moves_nobody(folder: Path) -> None:
-    (folder / "b.yaml").write_text(BROKEN)
-    result = run("simulate", str(folder / "b.yaml"), "--events", "-", stdin=lines(EVENTS))
-    assert (result.exit_code, result.stdout, "SP201" in result.stderr) == (1, "", True)
-
-
-def test_simulate_for_people_shows_funnel_and_moves(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
-    assert "reached" in result.stdout
-    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)" in result.stdout
-
-
-def test_until_must_be_a_time(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", "soon", stdin=b"")
-    assert result.exit_code == 2
