@@ -19,6 +19,7 @@ from stagepost.cli.output import DONE, FAILED, USAGE, Failure, note
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "demo": ("demo",),
+        "init": ("init",),
         "convert": ("convert",),
         "journeys": ("validate", "explain-code", "test"),
         "simulate": ("simulate",),
