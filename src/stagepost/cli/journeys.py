@@ -16,6 +16,7 @@ from stagepost.cli.options import Json
 from stagepost.cli.output import FAILED, data, json_data, leave, note
 
 if TYPE_CHECKING:
+    from stagepost.journey.definition import Journey
     from stagepost.journey.problems import Problem
     from stagepost.journey.timeline import TimelineResult
 
@@ -34,17 +35,33 @@ def add_to(app: typer.Typer) -> None:
     def validate(
         paths: Paths,
         format_: Annotated[Format, typer.Option("--format", help="How problems are printed.")] = Format.TEXT,
+        state_size: Annotated[
+            bool,
+            typer.Option("--state-size", help="Say how large the state of one contact can become in these journeys."),
+        ] = False,
         as_json: Json = False,
     ) -> None:
         """Check journey files: every problem with its line, its code and how to mend it.
 
         Example: stagepost validate journeys/ --format github
         """
+        format_ = Format.JSON if as_json else format_
+        if state_size and format_ not in (Format.TEXT, Format.JSON):
+            raise typer.BadParameter(f"{format_} has no place for it", param_hint="--state-size")
         results = parse_files(files_of(paths))
         problems = [problem for parsed in results for problem in parsed.problems]
-        _print_problems(problems, Format.JSON if as_json else format_)
         errors = sum(problem.is_error for problem in problems)
-        if format_ == Format.TEXT and not as_json:
+        sizes = _state_sizes(journeys_of(results)) if state_size and not errors else None
+        if format_ == Format.JSON:
+            json_data(
+                {"problems": [_problem_json(problem) for problem in problems]}
+                | ({"state_size": sizes} if state_size else {})
+            )
+        else:
+            _print_problems(problems, format_)
+        if format_ == Format.TEXT:
+            if sizes is not None:
+                _print_sizes(sizes)
             warnings = len(problems) - errors
             note(f"{len(results)} checked, {errors} errors, {warnings} warnings")
         if errors:
@@ -113,11 +130,36 @@ def add_to(app: typer.Typer) -> None:
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:
     if format_ == Format.SARIF:
         json_data(_sarif(problems))
-    elif format_ == Format.JSON:
-        json_data({"problems": [_problem_json(problem) for problem in problems]})
     else:
         for problem in problems:
             data(str(problem) if format_ == Format.TEXT else _github(problem))
+
+
+SHORT_TEXTS = 40
+"""Bytes of a text in the second figure of --state-size: ids and names as providers and people make them."""
+
+
+def _state_sizes(journeys: Sequence[Journey]) -> dict[str, dict[str, int]]:
+    """The bound of one contact's state in bytes by part, with texts as long as may be, and with short ones."""
+    from stagepost.journey.compile import compile_program
+    from stagepost.journey.size import bound
+
+    program = compile_program(journeys)
+    sizes = {}
+    for name, of_texts in (("longest_texts", None), (f"texts_of_{SHORT_TEXTS}_bytes", SHORT_TEXTS)):
+        known = bound(program, of_texts)
+        parts = {f"journey {journey}": size for journey, size in known.journeys.items()}
+        for part in ("dedup", "sends", "register", "consent", "clicks", "rest"):
+            parts[part] = getattr(known, part)
+        sizes[name] = {"total": known.total, **parts}
+    return sizes
+
+
+def _print_sizes(sizes: dict[str, dict[str, int]]) -> None:
+    longest, short = sizes.values()
+    data(f"state of one contact, at most, bytes{'longest texts':>16}{f'texts of {SHORT_TEXTS}':>14}")
+    for part in longest:
+        data(f"  {part:<33}{longest[part]:>16,}{short[part]:>14,}")
 
 
 def _problem_json(problem: Problem) -> dict[str, object]:

@@ -53,6 +53,31 @@ def test_validate_speaks_json_github_and_sarif(folder: Path) -> None:
     assert (found["ruleId"], found["locations"][0]["physicalLocation"]["region"]["startLine"]) == ("SP201", 3)
 
 
+def test_state_size_prints_the_bound_of_one_contact_by_part(folder: Path) -> None:
+    result = run("validate", str(folder), "--state-size")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert 0 == result.exit_code
+    assert ["state", "of", "one", "contact,", "at", "most,", "bytes", "longest", "texts", "texts", "of", "40"] == lines[
+        0
+    ]
+    assert ["total", "journey", "dedup", "sends", "register", "consent", "clicks", "rest"] == [
+        words[0] for words in lines[1:]
+    ]
+    sizes = json.loads(run("validate", str(folder), "--state-size", "--json").stdout)["state_size"]
+    assert ["longest_texts", "texts_of_40_bytes"] == list(sizes)
+    for parts in sizes.values():
+        assert parts["total"] == sum(size for part, size in parts.items() if part != "total")
+    assert f"{sizes['longest_texts']['total']:,}" == lines[1][1]
+
+
+def test_state_size_of_a_broken_file_is_not_known(folder: Path) -> None:
+    (folder / "b.yaml").write_text(BROKEN)
+    shown = json.loads(run("validate", str(folder), "--state-size", "--json").stdout)
+    assert (None, 1) == (shown["state_size"], len(shown["problems"]))
+    assert "bytes" not in run("validate", str(folder), "--state-size").stdout
+    assert 2 == run("validate", str(folder), "--state-size", "--format", "sarif").exit_code
+
+
 def test_a_path_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert run("validate", str(tmp_path / "none.yaml")).exit_code == 2
     assert run("validate", str(tmp_path)).exit_code == 2
