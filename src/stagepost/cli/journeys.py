@@ -13,7 +13,7 @@ import typer
 
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
@@ -120,7 +120,10 @@ def add_to(app: typer.Typer) -> None:
                 if not result.passed:
                     data(_timeline_diff(result))
         if junit is not None:
-            junit.write_text(_junit(results), encoding="utf-8")
+            try:
+                junit.write_text(_junit(results), encoding="utf-8")
+            except OSError as error:
+                raise Failure(f"{junit}: cannot be written: {error.strerror}") from error
         failed = sum(not result.passed for _, result in results)
         note(f"{len(results)} tests, {failed} failed")
         if failed:
@@ -174,10 +177,13 @@ def _problem_json(problem: Problem) -> dict[str, object]:
 
 
 def _github(problem: Problem) -> str:
-    """A workflow command; its data must not hold raw line ends or percent signs."""
-    message = problem.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    place = f"file={problem.source},line={problem.position.line},col={problem.position.column}"
-    return f"::{problem.code.severity} {place},title={problem.code.id}::{message}"
+    """A workflow command; neither its data nor its properties may hold what separates them."""
+    place = f"file={_escaped(problem.source, ':,')},line={problem.position.line},col={problem.position.column}"
+    return f"::{problem.code.severity} {place},title={problem.code.id}::{_escaped(problem.message, '')}"
+
+
+def _escaped(text: str, also: str) -> str:
+    return "".join(f"%{ord(char):02X}" if char in "%\r\n" or char in also else char for char in text)
 
 
 def _sarif(problems: Sequence[Problem]) -> dict[str, object]:
@@ -231,7 +237,12 @@ def _junit(results: Sequence[tuple[str, TimelineResult]]) -> str:
     failed = sum(not result.passed for _, result in results)
     suite = ET.Element("testsuite", name="stagepost test", tests=str(len(results)), failures=str(failed))
     for journey, result in results:
-        case = ET.SubElement(suite, "testcase", classname=journey, name=result.test.name)
+        case = ET.SubElement(suite, "testcase", classname=journey, name=_xml(result.test.name))
         if not result.passed:
-            ET.SubElement(case, "failure", message="the timeline differs").text = _timeline_diff(result)
+            ET.SubElement(case, "failure", message="the timeline differs").text = _xml(_timeline_diff(result))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML has no way to write."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stagepost.cli.app import build
+from stagepost.cli.output import Failure
 
 GOOD = "journey: j\nstages:\n  - one: contact.subscribed\n  - two: {clicked: any}\n"
 BROKEN = "journey: b\nstages:\n  - one: {clicked: pricng}\n"
@@ -124,3 +125,32 @@ def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:
     result = run("test", str(folder), "--json")
     assert result.exit_code == 0
     assert [t["passed"] for t in json.loads(result.stdout)["tests"]] == [True]
+
+
+def test_what_xml_cannot_hold_is_replaced_in_the_report(folder: Path) -> None:
+    (folder / "good.yaml").write_text(TESTS.replace("name: passes", 'name: "a\\x01 <b> & c"'))
+    junit = folder / "report.xml"
+    assert 0 == run("test", str(folder), "--junit", str(junit)).exit_code
+    assert ["a? <b> & c"] == [case.get("name") for case in ET.parse(junit).getroot()]
+
+
+def test_a_report_that_cannot_be_written_is_a_failure_that_names_it(folder: Path) -> None:
+    (folder / "good.yaml").write_text(TESTS)
+    failed = run("test", str(folder), "--junit", str(folder / "none" / "report.xml")).exception
+    assert isinstance(failed, Failure)
+    assert "report.xml: cannot be written" in str(failed)
+
+
+def test_a_workflow_command_escapes_what_would_end_its_parts(folder: Path) -> None:
+    path = folder / "a,b:c%.yaml"
+    path.write_text(BROKEN.replace("pricng", '"50%"'))
+    shown = run("validate", str(path), "--format", "github").stdout
+    assert f"::error file={folder}/a%2Cb%3Ac%25.yaml,line=3,col=20,title=SP201::'50%25' is no link\n" == shown
+
+
+def test_explain_code_shows_a_file_that_validate_answers_with_the_code(folder: Path) -> None:
+    for entry in map(json.loads, run("explain-code", "all", "--json").stdout.splitlines()):
+        (folder / "x.yaml").write_text(entry["broken"])
+        problems = json.loads(run("validate", str(folder / "x.yaml"), "--json").stdout)["problems"]
+        assert [(entry["code"], entry["severity"])] == [(found["code"], found["severity"]) for found in problems]
+        assert entry["broken"].splitlines()[0] in run("explain-code", entry["code"]).stdout
