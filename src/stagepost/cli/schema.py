@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
     def schema(
         name: Annotated[
             str | None,
-            typer.Argument(metavar="[NAME]", help="journey, event, transition, membership, metric or alert."),
+            typer.Argument(
+                metavar="[NAME]", help="journey, event, transition, membership, metric, alert; or asyncapi."
+            ),
         ] = None,
         out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write to files there instead.")] = None,
         check: Annotated[
@@ -36,13 +38,13 @@ def add_to(app: typer.Typer) -> None:
 
         Example: stagepost schema journey > journey-1.schema.json
         """
-        from stagepost.schemas import MODELS, PACKAGED, file_name, schema_of, text_of
+        from stagepost.schemas import ASYNCAPI, MODELS, NAMES, PACKAGED, file_name, schema_of, text_of
 
-        if name is not None and name not in MODELS:
-            raise typer.BadParameter(f"{name!r} is no schema; known are {', '.join(MODELS)}", param_hint="NAME")
-        names = [name] if name is not None else list(MODELS)
+        if name is not None and name not in NAMES:
+            raise typer.BadParameter(f"{name!r} is no schema; known are {', '.join(NAMES)}", param_hint="NAME")
+        names = [name] if name is not None else list(NAMES)
         if check:
-            _check(names, PACKAGED if out is None else out, as_json)
+            _check([name] if name is not None else list(MODELS), PACKAGED if out is None else out, as_json)
         elif out is not None:
             written = [out / file_name(each) for each in names]
             out.mkdir(parents=True, exist_ok=True)
@@ -61,13 +63,14 @@ def add_to(app: typer.Typer) -> None:
             json_data({"schemas": {each: file_name(each) for each in names}})
         else:
             for each in names:
-                data(f"{each:<12}{schema_of(each)['description'].partition(chr(10))[0]}")
+                words = "All public topics as one AsyncAPI 3.1 document." if each == ASYNCAPI else ""
+                data(f"{each:<12}{words or schema_of(each)['description'].partition(chr(10))[0]}")
 
 
 def _check(names: Sequence[str], folder: Path, as_json: bool) -> None:
     """Say for each schema whether the present one may take the place of the file's; exit 1 unless all may."""
-    from stagepost.schemas import WRITTEN_BY_PEOPLE, file_name, schema_of
-    from stagepost.schemas.compare import changes
+    from stagepost.schemas import ASYNCAPI, WRITTEN_BY_PEOPLE, file_name, schema_of
+    from stagepost.schemas.compare import changes, channel_changes
 
     if not folder.is_dir():
         raise typer.BadParameter(f"{folder}: no such folder", param_hint="--out")
@@ -78,7 +81,10 @@ def _check(names: Sequence[str], folder: Path, as_json: bool) -> None:
             results[name] = {"file": str(path), "state": "missing", "changes": []}
             continue
         old, new = _read(path), schema_of(name)
-        found = changes(old, new, is_record=name not in WRITTEN_BY_PEOPLE)
+        if name == ASYNCAPI:
+            found = channel_changes(old, new)
+        else:
+            found = changes(old, new, is_record=name not in WRITTEN_BY_PEOPLE)
         state = "incompatible" if found else "equal" if old == new else "compatible"
         results[name] = {"file": str(path), "state": state, "changes": found}
     failed = [name for name, result in results.items() if result["state"] in ("incompatible", "missing")]

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from stagepost.schemas.asyncapi import asyncapi
 from stagepost.schemas.journey_file import JourneyFile
 from stagepost.schemas.records import Alert, Event, Membership, Metric, Transition
 from stagepost.schemas.telling import SchemaGenerator
@@ -40,8 +41,16 @@ WRITTEN_BY_PEOPLE = frozenset({"journey"})
 PACKAGED = Path(__file__).parent / "packaged"
 
 
+ASYNCAPI = "asyncapi"
+"""The document of all topics, beside the schemas."""
+
+NAMES = (*MODELS, ASYNCAPI)
+
+
 def schema_of(name: str) -> dict[str, Any]:
-    """The JSON Schema called ``name`` (a key of MODELS), the same for the same version of stagepost."""
+    """The JSON Schema called ``name``, or the AsyncAPI document; the same for the same version of stagepost."""
+    if name == ASYNCAPI:
+        return asyncapi({each: schema_of(each) for each in MODELS if each not in WRITTEN_BY_PEOPLE})
     made = MODELS[name].model_json_schema(schema_generator=SchemaGenerator)
     for definition in made.get("$defs", {}).values():
         definition.pop("title", None)  # names of classes, which editors would show
@@ -55,4 +64,4 @@ def text_of(name: str) -> str:
 
 def file_name(name: str) -> str:
     """How the file of a schema is called; the number changes only with a change that is not compatible."""
-    return f"{name}-1.schema.json"
+    return "asyncapi.json" if name == ASYNCAPI else f"{name}-1.schema.json"

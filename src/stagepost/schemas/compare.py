@@ -32,6 +32,17 @@ def changes(old: Schema, new: Schema, *, is_record: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def channel_changes(old: Schema, new: Schema) -> list[str]:
+    """Why one AsyncAPI document cannot take the place of another, payloads apart: those are compared as schemas."""
+    found = []
+    for name, channel in old.get("channels", {}).items():
+        now = new.get("channels", {}).get(name)
+        if now is None or now.get("address") != channel.get("address"):
+            found.append(f"/channels/{name}: is gone")
+    found += [f"/operations/{name}: is gone" for name in old.get("operations", {}) if name not in new["operations"]]
+    return found
+
+
 class _Fit:
     """Whether every document of one schema is a document of another."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from stagepost.cli.app import build
-from stagepost.schemas import MODELS, file_name, schema_of, text_of
+from stagepost.schemas import NAMES, file_name, schema_of, text_of
 
 
 def run(*words: str) -> Result:
@@ -21,8 +21,8 @@ def test_a_name_prints_its_schema() -> None:
 
 
 def test_without_a_name_the_names_are_listed() -> None:
-    assert list(MODELS) == [line.split()[0] for line in run("schema").stdout.splitlines()]
-    assert {name: file_name(name) for name in MODELS} == json.loads(run("schema", "--json").stdout)["schemas"]
+    assert list(NAMES) == [line.split()[0] for line in run("schema").stdout.splitlines()]
+    assert {name: file_name(name) for name in NAMES} == json.loads(run("schema", "--json").stdout)["schemas"]
 
 
 def test_an_unknown_name_is_a_usage_error() -> None:
@@ -32,7 +32,7 @@ def test_an_unknown_name_is_a_usage_error() -> None:
 
 def test_out_writes_all_or_the_one_that_is_named(tmp_path: Path) -> None:
     assert 0 == run("schema", "--out", str(tmp_path / "all")).exit_code
-    assert sorted(file_name(name) for name in MODELS) == sorted(path.name for path in (tmp_path / "all").iterdir())
+    assert sorted(file_name(name) for name in NAMES) == sorted(path.name for path in (tmp_path / "all").iterdir())
     result = run("schema", "event", "--out", str(tmp_path / "one"), "--json")
     assert {"written": [str(tmp_path / "one" / "event-1.schema.json")]} == json.loads(result.stdout)
     assert text_of("event") == (tmp_path / "one" / "event-1.schema.json").read_text(encoding="utf-8")
@@ -79,3 +79,13 @@ def test_a_missing_folder_a_missing_file_and_no_json_are_told(tmp_path: Path) ->
     assert (1, "event       missing\n") == (result.exit_code, result.stdout)
     (tmp_path / file_name("event")).write_text("{")
     assert "cannot be read as JSON" in str(run("schema", "event", "--check", "--out", str(tmp_path)).exception)
+
+
+def test_an_asyncapi_document_is_compared_by_its_topics(tmp_path: Path) -> None:
+    run("schema", "asyncapi", "--out", str(tmp_path))
+    assert 0 == run("schema", "asyncapi", "--check", "--out", str(tmp_path)).exit_code
+    path = tmp_path / "asyncapi.json"
+    path.write_text(path.read_text().replace("journey_transitions", "journey_moves"))
+    result = run("schema", "asyncapi", "--check", "--out", str(tmp_path))
+    assert (1, "asyncapi    incompatible") == (result.exit_code, result.stdout.splitlines()[0])
+    assert "  /channels/journey_moves: is gone" in result.stdout.splitlines()
