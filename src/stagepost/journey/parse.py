@@ -185,7 +185,7 @@ class _Reader:
     def _journey_name(self, tree: Pairs) -> str:
         node = tree.get("journey")
         if node is None:
-            self.problem(p.MISSING_KEY, "the file does not say its name: add journey: NAME", tree.position)
+            self._missing(tree, ("journey",), "the file does not say its name: add journey: NAME")
             return "unnamed"
         return self._name(node)
 
@@ -207,7 +207,7 @@ class _Reader:
             if (meant := node.get("means")) is not None:
                 means = cast(Means, self._choice(meant, get_args(Means), None))
         if place is None:
-            self.problem(p.MISSING_KEY, f"link {name} has no url: add url: example.com/path", node.position)
+            self._missing(node, ("url",), f"link {name} has no url: add url: example.com/path")
             return Link(name, "example.com", means)
         pattern = self._text(place)
         try:
@@ -221,7 +221,7 @@ class _Reader:
         node = tree.get("stages")
         entries = self._entries(node, "stages", ("stalls_after",))
         if node is None or (isinstance(node, Items) and not node.items):
-            self.problem(p.MISSING_KEY, "a journey needs stages: add at least one", (node or tree).position)
+            self._missing(node or tree, ("stages",), "a journey needs stages: add at least one")
         return tuple(
             Stage(
                 name=entry.name,
@@ -287,7 +287,7 @@ class _Reader:
             return None
         reach_node = pairs.get("reach")
         if reach_node is None:
-            self.problem(p.MISSING_KEY, "the goal names no stage: add reach: STAGE", pairs.position)
+            self._missing(pairs, ("reach",), "the goal names no stage: add reach: STAGE")
             return None
         reach = self._text(reach_node)
         if reach not in stages:
@@ -315,7 +315,7 @@ class _Reader:
         pairs = self._pairs(node, "consent: {purpose: tracking, default: denied}", ("purpose", "default"))
         purpose = pairs.get("purpose") if pairs is not None else None
         if pairs is None or purpose is None:
-            self.problem(p.MISSING_KEY, "consent names no purpose: add purpose: NAME", node.position)
+            self._missing(node, ("purpose",), "consent names no purpose: add purpose: NAME")
             return Consent("")
         default = self._choice(pairs.get("default"), ("granted", "denied"), "denied")
         return Consent(self._text(purpose), cast(Literal["granted", "denied"], default))
@@ -488,7 +488,7 @@ class _Reader:
             return ScopePattern("any")
         scope, id_ = pairs.get("scope"), pairs.get("id")
         if scope is None:
-            self.problem(p.MISSING_KEY, "say which scope: list, group, stream, topic or tag", node.position)
+            self._missing(node, ("scope",), "say which scope: list, group, stream, topic or tag")
         return ScopePattern("scope", self._choice(scope, SCOPES, None), self._optional(id_, self._text) or "*")
 
     def _no_click(self, node: Pairs, value: Tree, depth: int) -> Condition:
@@ -498,7 +498,7 @@ class _Reader:
         sends, grace = pairs.get("sends"), pairs.get("grace")
         for key, found in (("sends", sends), ("grace", grace)):
             if found is None:
-                self.problem(p.MISSING_KEY, f"no_click needs {key}: {{sends: 3, grace: 48h}}", value.position)
+                self._missing(value, (key,), f"no_click needs {key}: {{sends: 3, grace: 48h}}")
         if sends is None or grace is None:
             return _HARMLESS
         count = self._choice(pairs.get("count"), ("delivered", "sent"), "delivered")
@@ -510,7 +510,7 @@ class _Reader:
         pairs = self._pairs(value, "quiet: {for: 14d, opens: true}", ("for", "opens"))
         span = pairs.get("for") if pairs is not None else None
         if pairs is None or span is None:
-            self.problem(p.MISSING_KEY, "quiet says no duration: write quiet: 14d, or for: 14d", value.position)
+            self._missing(value, ("for",), "quiet says no duration: write quiet: 14d, or for: 14d")
             return _HARMLESS
         return Quiet(self._duration(span), self._optional(pairs.get("opens"), self._boolean) or False)
 
@@ -522,7 +522,7 @@ class _Reader:
             return _HARMLESS
         first, then, within = (pairs.get(key) for key in ("first", "then", "within"))
         if first is None or then is None or within is None:
-            self.problem(p.MISSING_KEY, "missed needs first, then and within", value.position)
+            self._missing(value, ("first", "then", "within"), "missed needs first, then and within")
             return _HARMLESS
         return Missed(self._simple(first, depth + 1), self._simple(then, depth + 1), self._duration(within))
 
@@ -638,8 +638,16 @@ class _Reader:
     def _keys(self, node: Pairs, known: Collection[str], also: Collection[str] = ()) -> None:
         for key, _ in node.pairs:
             if key.text not in known:
-                hint = did_you_mean(key.text, [*known, *also])
-                self.problem(p.UNKNOWN_KEY, f"unknown key {key.text!r}{hint}", key.position)
+                here = [*known, *also]
+                hint = did_you_mean(key.text, here) or (f"; known here: {', '.join(here)}" if len(here) < 12 else "")
+                self.problem(p.UNKNOWN_KEY, f"unknown key {key.text[:80]!r}{hint}", key.position)
+
+    def _missing(self, node: Tree, keys: Collection[str], message: str) -> None:
+        """Say that keys are missing, unless one stands there misspelt: that is told already, with its right form."""
+        told = [problem.position for problem in self.problems if problem.code is p.UNKNOWN_KEY]
+        pairs = node.pairs if isinstance(node, Pairs) else ()
+        if not any(key.position in told and did_you_mean(key.text, keys) for key, _ in pairs):
+            self.problem(p.MISSING_KEY, message, node.position)
 
     def _pairs(self, node: Tree | None, form: str, known: Collection[str]) -> Pairs | None:
         if node is None:
@@ -654,7 +662,7 @@ class _Reader:
         if node is None:
             return ()
         if not isinstance(node, Pairs):
-            self.problem(p.WRONG_KIND, f"{key} is a mapping of names to values", node.position)
+            self.problem(p.WRONG_KIND, f"{key} is a mapping: {key}: {{name: value}}", node.position)
             return ()
         self._within_limit(len(node.pairs), key, node.position)
         return node.pairs
@@ -663,7 +671,9 @@ class _Reader:
         if node is None:
             return ()
         if not isinstance(node, Items):
-            self.problem(p.WRONG_KIND, f"{key} takes a list", node.position)
+            self.problem(
+                p.WRONG_KIND, f"{key} takes a list: {key}: [a, b], or lines that begin with '- '", node.position
+            )
             return ()
         self._within_limit(len(node.items), key, node.position)
         return node.items

@@ -165,8 +165,26 @@ STAGED = HEAD + "  - one: a.b\n  - two: c.d\n"
 
 FAULTS = [
     # what is wrong, text, line, column, code, words of the message
-    ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", ""),
+    ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", "not with tabs"),
     ("brackets", "journey: [j\n", 2, 1, "SP001", ""),
+    ("star", "journey: j\nsends: [*-news]\nstages:\n  - one: a.b\n", 2, 9, "SP001", "* needs quotes"),
+    ("colon in a text", "journey: j\ntitle: A: B\nstages:\n  - one: a.b\n", 2, 9, "SP001", "needs quotes"),
+    ("wrong indent", "journey: j\nstages:\n  - one: a.b\n - two: c.d\n", 4, 2, "SP001", "same column"),
+    ("no comma", "journey: j\nstages:\n  - one: {event: a.b where: {x: 1}}\n", 3, 27, "SP001", "commas"),
+    ("sign", "journey: j\nstages:\n  - one: @a.b\n", 3, 10, "SP001", "needs quotes"),
+    ("quote", 'journey: j\ntitle: "A\nstages:\n  - one: a.b\n', 5, 1, "SP001", "not closed"),
+    ("stages misspelt", "journey: j\nstage:\n  - one: a.b\n", 2, 1, "SP101", "did you mean stages?"),
+    ("stages as a mapping", "journey: j\nstages:\n  one: a.b\n", 3, 3, "SP103", "begin with '- '"),
+    ("url misspelt", "journey: j\nlinks: {a: {uri: x.com}}\nstages:\n  - one: a.b\n", 2, 13, "SP101", "mean url?"),
+    (
+        "stalls in a setback",
+        STAGED + "setbacks:\n  - a: {quiet: 3d, until: never, stalls_after: 3d}\n",
+        7,
+        34,
+        "SP101",
+        "",
+    ),
+    ("where as a text", HEAD + "  - one: {event: a.b, where: total > 0}\n", 4, 30, "SP103", "{name: value}"),
     ("a list", "- journey: j\n", 1, 1, "SP103", "mapping"),
     ("nothing", "", 1, 1, "SP103", "mapping"),
     ("no name", "stages:\n  - one: a.b\n", 1, 1, "SP102", "journey: NAME"),
