@@ -20,8 +20,12 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "demo": ("demo",),
         "bridge": ("bridge",),
+        "init": ("init",),
         "convert": ("convert",),
-        "journeys": ("validate", "explain-code", "test", "simulate"),
+        "journeys": ("validate", "explain-code", "test"),
+        "simulate": ("simulate",),
+        "graph": ("graph",),
+        "schema": ("schema",),
         "run": ("run",),
         "topics": ("topics",),
         "dlq": ("dlq",),

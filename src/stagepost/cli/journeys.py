@@ -1,34 +1,24 @@
-"""``stagepost validate``, ``explain-code``, ``test``, ``simulate``: journeys without Kafka or Redis."""
+"""``stagepost validate``, ``explain-code``, ``test``: journey files by themselves."""
 
 from __future__ import annotations
 
-import io
-import sys
+import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.journey_files import files_of, journeys_of, parse_files
+from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, PARTLY, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
 
 if TYPE_CHECKING:
-    from stagepost.events import Event
-    from stagepost.journey.parse import Parsed
+    from stagepost.journey.definition import Journey
     from stagepost.journey.problems import Problem
-    from stagepost.journey.simulate import Funnel
     from stagepost.journey.timeline import TimelineResult
-
-LINE_LIMIT = 8 << 20
-"""Bytes of one line of events; a longer one is a bad line."""
-
-SHOWN_MOVES = 200
-"""Moves printed by ``simulate`` for people; ``--json`` prints all."""
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Journey files, or folders of them.")]
 
@@ -45,17 +35,33 @@ def add_to(app: typer.Typer) -> None:
     def validate(
         paths: Paths,
         format_: Annotated[Format, typer.Option("--format", help="How problems are printed.")] = Format.TEXT,
+        state_size: Annotated[
+            bool,
+            typer.Option("--state-size", help="Say how large the state of one contact can become in these journeys."),
+        ] = False,
         as_json: Json = False,
     ) -> None:
         """Check journey files: every problem with its line, its code and how to mend it.
 
         Example: stagepost validate journeys/ --format github
         """
+        format_ = Format.JSON if as_json else format_
+        if state_size and format_ not in (Format.TEXT, Format.JSON):
+            raise typer.BadParameter(f"{format_} has no place for it", param_hint="--state-size")
         results = parse_files(files_of(paths))
         problems = [problem for parsed in results for problem in parsed.problems]
-        _print_problems(problems, Format.JSON if as_json else format_)
         errors = sum(problem.is_error for problem in problems)
-        if format_ == Format.TEXT and not as_json:
+        sizes = _state_sizes(journeys_of(results)) if state_size and not errors else None
+        if format_ == Format.JSON:
+            json_data(
+                {"problems": [_problem_json(problem) for problem in problems]}
+                | ({"state_size": sizes} if state_size else {})
+            )
+        else:
+            _print_problems(problems, format_)
+        if format_ == Format.TEXT:
+            if sizes is not None:
+                _print_sizes(sizes)
             warnings = len(problems) - errors
             note(f"{len(results)} checked, {errors} errors, {warnings} warnings")
         if errors:
@@ -84,10 +90,13 @@ def add_to(app: typer.Typer) -> None:
                         "title": entry.title,
                         "rule": entry.rule,
                         "example": entry.example,
+                        "broken": entry.broken,
                     }
                 )
             else:
-                data(f"{entry.id} {entry.severity}: {entry.title}\n  {entry.rule}\n  for example: {entry.example}")
+                broken = textwrap.indent(entry.broken.rstrip("\n"), "    ")
+                data(f"{entry.id} {entry.severity}: {entry.title}\n  {entry.rule}\n  a file that has it:\n{broken}")
+                data(f"  to mend it, for example: {entry.example}")
 
     @app.command()
     def test(
@@ -101,7 +110,7 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.journey.timeline import run_timelines
 
-        parsed = _without_errors(parse_files(files_of(paths)))
+        parsed = without_errors(parse_files(files_of(paths)))
         results = [(journey.name, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
         if as_json:
             json_data({"tests": [_test_json(name, result) for name, result in results]})
@@ -111,72 +120,49 @@ def add_to(app: typer.Typer) -> None:
                 if not result.passed:
                     data(_timeline_diff(result))
         if junit is not None:
-            junit.write_text(_junit(results), encoding="utf-8")
+            try:
+                junit.write_text(_junit(results), encoding="utf-8")
+            except OSError as error:
+                raise Failure(f"{junit}: cannot be written: {error.strerror}") from error
         failed = sum(not result.passed for _, result in results)
         note(f"{len(results)} tests, {failed} failed")
         if failed:
             leave(FAILED)
 
-    @app.command()
-    def simulate(
-        journeys: Annotated[
-            list[Path], typer.Argument(metavar="JOURNEY...", help="Journey files, or folders of them.")
-        ],
-        events: Annotated[
-            str, typer.Option("--events", metavar="FILE|-", help="Canonical events, one JSON object a line; .zst too.")
-        ],
-        until: Annotated[
-            str | None, typer.Option("--until", metavar="TIME", help="Let the clock run on to this RFC 3339 time.")
-        ] = None,
-        as_json: Json = False,
-    ) -> None:
-        """Fold events as the worker does and print the transitions: JSON lines, or a funnel and a timeline.
-
-        Example: stagepost simulate journeys/ --events events.ndjson --until 2026-12-01T00:00:00Z --json
-        """
-        from stagepost.events import encode_json
-        from stagepost.journey.compile import compile_program
-        from stagepost.journey.simulate import Funnel, Simulation
-
-        end = _time(until)
-        definitions = journeys_of(_without_errors(parse_files(files_of(journeys))))
-        simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), _BadLines()
-        shown: list[str] = []
-        out = sys.stdout.buffer
-        with _opened(events) as (lines, size):
-            for move in simulation.run(_events(lines, size, bad), end):
-                if as_json:
-                    out.write(encode_json(move) + b"\n")
-                else:
-                    funnel.add(move)
-                    if len(shown) <= SHOWN_MOVES:
-                        shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
-        out.flush()
-        if not as_json:
-            _print_funnel(funnel, [definition.name for definition in definitions], shown)
-        if bad.count:
-            note(f"{bad.count} lines skipped")
-            leave(PARTLY)
-
-
-def _without_errors(results: list[Parsed]) -> list[Parsed]:
-    """Print what validate would say of broken files and end with code 1; warnings stop nothing."""
-    problems = [problem for parsed in results for problem in parsed.problems]
-    for problem in problems:
-        note(str(problem))
-    if any(problem.is_error for problem in problems):
-        leave(FAILED)
-    return results
-
 
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:
     if format_ == Format.SARIF:
         json_data(_sarif(problems))
-    elif format_ == Format.JSON:
-        json_data({"problems": [_problem_json(problem) for problem in problems]})
     else:
         for problem in problems:
             data(str(problem) if format_ == Format.TEXT else _github(problem))
+
+
+SHORT_TEXTS = 40
+"""Bytes of a text in the second figure of --state-size: ids and names as providers and people make them."""
+
+
+def _state_sizes(journeys: Sequence[Journey]) -> dict[str, dict[str, int]]:
+    """The bound of one contact's state in bytes by part, with texts as long as may be, and with short ones."""
+    from stagepost.journey.compile import compile_program
+    from stagepost.journey.size import bound
+
+    program = compile_program(journeys)
+    sizes = {}
+    for name, of_texts in (("longest_texts", None), (f"texts_of_{SHORT_TEXTS}_bytes", SHORT_TEXTS)):
+        known = bound(program, of_texts)
+        parts = {f"journey {journey}": size for journey, size in known.journeys.items()}
+        for part in ("dedup", "sends", "register", "consent", "clicks", "rest"):
+            parts[part] = getattr(known, part)
+        sizes[name] = {"total": known.total, **parts}
+    return sizes
+
+
+def _print_sizes(sizes: dict[str, dict[str, int]]) -> None:
+    longest, short = sizes.values()
+    data(f"state of one contact, at most, bytes{'longest texts':>16}{f'texts of {SHORT_TEXTS}':>14}")
+    for part in longest:
+        data(f"  {part:<33}{longest[part]:>16,}{short[part]:>14,}")
 
 
 def _problem_json(problem: Problem) -> dict[str, object]:
@@ -191,10 +177,13 @@ def _problem_json(problem: Problem) -> dict[str, object]:
 
 
 def _github(problem: Problem) -> str:
-    """A workflow command; its data must not hold raw line ends or percent signs."""
-    message = problem.message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    place = f"file={problem.source},line={problem.position.line},col={problem.position.column}"
-    return f"::{problem.code.severity} {place},title={problem.code.id}::{message}"
+    """A workflow command; neither its data nor its properties may hold what separates them."""
+    place = f"file={_escaped(problem.source, ':,')},line={problem.position.line},col={problem.position.column}"
+    return f"::{problem.code.severity} {place},title={problem.code.id}::{_escaped(problem.message, '')}"
+
+
+def _escaped(text: str, also: str) -> str:
+    return "".join(f"%{ord(char):02X}" if char in "%\r\n" or char in also else char for char in text)
 
 
 def _sarif(problems: Sequence[Problem]) -> dict[str, object]:
@@ -248,96 +237,12 @@ def _junit(results: Sequence[tuple[str, TimelineResult]]) -> str:
     failed = sum(not result.passed for _, result in results)
     suite = ET.Element("testsuite", name="stagepost test", tests=str(len(results)), failures=str(failed))
     for journey, result in results:
-        case = ET.SubElement(suite, "testcase", classname=journey, name=result.test.name)
+        case = ET.SubElement(suite, "testcase", classname=journey, name=_xml(result.test.name))
         if not result.passed:
-            ET.SubElement(case, "failure", message="the timeline differs").text = _timeline_diff(result)
+            ET.SubElement(case, "failure", message="the timeline differs").text = _xml(_timeline_diff(result))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _time(text: str | None) -> int | None:
-    from stagepost.events import parse_rfc3339
-
-    if text is None:
-        return None
-    try:
-        return parse_rfc3339(text)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time such as 2026-11-02T09:14:07Z", param_hint="--until") from None
-
-
-class _BadLines:
-    """Counts lines that are no event, and says each on standard error."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, number: int, reason: str, detail: str) -> None:
-        self.count += 1
-        note(f"line {number}: {reason}: {detail}")
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The file, standard input for ``-``, or what a ``.zst`` holds; and its size on disk where that is known."""
-    if name == "-":
-        yield sys.stdin.buffer, None
-        return
-    path = Path(name)
-    if not path.is_file():
-        raise typer.BadParameter(f"{name}: no such file", param_hint="--events")
-    with path.open("rb") as file:
-        if path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(file) as plain:
-                yield io.BufferedReader(plain), None
-        else:
-            yield file, path.stat().st_size
-
-
-def _events(lines: IO[bytes], size: int | None, bad: _BadLines) -> Iterator[tuple[Event, int]]:
-    """Events of the lines that hold one, read as the worker reads them; empty lines are nothing."""
-    from stagepost.engine.intake import read_event
-    from stagepost.events import Rejected
-
-    for number, line in enumerate(_with_progress(lines, size), start=1):
-        if not line.strip():
-            continue
-        read = read_event(line.strip())
-        if isinstance(read, Rejected):
-            bad.add(number, read.reason, read.detail)
-        else:
-            yield read.event, read.at
-
-
-def _with_progress(lines: IO[bytes], size: int | None) -> Iterator[bytes]:
-    """The lines; a bar with rate and remaining time on a terminal, for what takes longer than a moment."""
-    feed = iter(lambda: lines.readline(LINE_LIMIT), b"")
-    if size is None or size < 4 << 20 or not sys.stderr.isatty():
-        yield from feed
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        for line in feed:
-            progress.advance(task, len(line))
-            yield line
-
-
-def _print_funnel(funnel: Funnel, journeys: Sequence[str], shown: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    for name in journeys:
-        table = Table("place", "kind", "now", "reached", title=name, title_justify="left")
-        for row in funnel.rows(name):
-            table.add_row(row.place, row.kind, str(row.now), str(row.reached))
-        console.print(table)
-    for line in shown[:SHOWN_MOVES]:
-        data(line)
-    if len(shown) > SHOWN_MOVES:
-        data("... more moves: --json prints all")
+def _xml(text: str) -> str:
+    """Without the characters that XML has no way to write."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)

@@ -7,7 +7,7 @@ import re
 from stagepost.events import DAY, HOUR, MICROS, MINUTE
 
 _UNITS = {"s": MICROS, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
-_FORM = re.compile(r"(\d{1,9})([smhdw])")
+_FORM = re.compile(r"([0-9]{1,9})([smhdw])")
 
 LONGEST = 3_650 * DAY
 """Ten years: no journey waits longer, and every sum of times stays far inside 64 bits."""

@@ -48,7 +48,7 @@ def parse_pattern(text: str) -> LinkPattern:
     """Take a ``host/path`` glob apart. Raises PatternError."""
     if any(c.isspace() or c == _END for c in text):
         raise PatternError("holds a blank; write %20 where a URL has one")
-    host, path, query = _split(text)
+    host, path, query = split_url(text)
     if not host or not _HOST.fullmatch(host) or host in ("*", "*."):
         raise PatternError("needs a host first, such as example.com/pricing or *.example.com/**")
     if len(text) > URL_LIMIT:
@@ -84,15 +84,19 @@ class LinkSet:
 
 
 def _common_form(url: str) -> tuple[bytes | None, tuple[tuple[str, str], ...]]:
-    host, path, query = _split(url)
+    host, path, query = split_url(url)
     if not host:
         return None, ()
     segments = "".join(_END + unquote(segment).replace(_END, "\ufffd") for segment in path)
     return f"{host}{segments}".encode("utf-8", "replace"), query
 
 
-def _split(text: str) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
-    """Host in lower case, path segments as written, query without ``utm_*``; no host for ``mailto:`` and alike."""
+def split_url(text: str) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
+    """Host in lower case, path segments as written, query without ``utm_*``; no host for ``mailto:`` and alike.
+
+    >>> split_url("https://Example.com:443/a/b/?utm_source=x&plan=pro#top")
+    ('example.com', ['a', 'b'], (('plan', 'pro'),))
+    """
     rest = text.partition("#")[0]
     scheme = _SCHEME.match(rest)
     if scheme:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stagepost.journey import problems as p
 from stagepost.journey.definition import (
@@ -10,6 +10,7 @@ from stagepost.journey.definition import (
     AnyOf,
     Clicked,
     Condition,
+    Counting,
     EventIs,
     Exit,
     Journey,
@@ -17,21 +18,28 @@ from stagepost.journey.definition import (
     NoClick,
     Not,
     Opened,
+    Position,
     Quiet,
+    ScopePattern,
     Setback,
     Stage,
+    Subscribed,
+    Unsubscribed,
 )
 from stagepost.journey.durations import duration_text
 from stagepost.journey.problems import Problem
 
+Positions = Mapping[int, Position]
+"""Where the conditions of a file stand, by identity; what is not in it stands where its rule does."""
 
-def lint(journey: Journey, source: str) -> list[Problem]:
+
+def lint(journey: Journey, source: str, positions: Positions) -> list[Problem]:
     """All warnings, in no order."""
     return [
         *_unreachable(journey, source),
         *_shadowed(journey, source),
-        *_long_grace(journey, source),
-        *_opens(journey, source),
+        *_long_grace(journey, source, positions),
+        *_opens(journey, source, positions),
     ]
 
 
@@ -69,6 +77,13 @@ def implies(a: Condition, b: Condition, disengaging: frozenset[str] = frozenset(
         return _narrower_links(a, b, disengaging) and _stricter(a, b)
     if isinstance(a, EventIs) and isinstance(b, EventIs):
         return a.type == b.type and _stricter(a, b)
+    if isinstance(a, Opened) and isinstance(b, Opened):
+        return _stricter(a, b)
+    if isinstance(a, Subscribed) and isinstance(b, Subscribed):
+        return _narrower_scopes(a.scopes, b.scopes) and _stricter(a, b)
+    if isinstance(a, Unsubscribed) and isinstance(b, Unsubscribed):
+        same_send = b.after_send is None or (a.after_send, a.campaign) == (b.after_send, b.campaign)
+        return _narrower_scopes(a.scopes, b.scopes) and same_send
     return False
 
 
@@ -78,43 +93,84 @@ def _narrower_links(a: Clicked, b: Clicked, disengaging: frozenset[str]) -> bool
     return a.links is not None and set(a.links) <= set(b.links)
 
 
-def _stricter(a: Clicked | EventIs, b: Clicked | EventIs) -> bool:
-    plain = b.counting.times == 1 and b.counting.within is None and not b.counting.per_campaign
-    same_count = a.counting == b.counting or plain
-    same_send = b.campaign in (None, a.campaign) and b.after_send in (None, a.after_send)
-    return same_count and same_send and set(b.where) <= set(a.where)
+def _narrower_scopes(a: ScopePattern, b: ScopePattern) -> bool:
+    return a == b or b.reach == "any"
+
+
+def _stricter(a: Clicked | EventIs | Opened | Subscribed, b: Clicked | EventIs | Opened | Subscribed) -> bool:
+    return _counts_more(a.counting, b.counting) and _same_send(a, b) and set(b.where) <= set(a.where)
+
+
+def _same_send(a: Clicked | EventIs | Opened | Subscribed, b: Clicked | EventIs | Opened | Subscribed) -> bool:
+    """``campaign`` names the event's own send, or with ``after_send`` the last one delivered: two different tests."""
+    if a.after_send is None or b.after_send is None:
+        own = (None, a.campaign) if a.after_send is None else (None,)
+        return b.after_send is None and b.campaign in own
+    return a.after_send <= b.after_send and b.campaign in (None, a.campaign)
+
+
+def _counts_more(a: Counting, b: Counting) -> bool:
+    """Whether as many events as ``a`` asks for, as close together, are what ``b`` asks for too."""
+    if b.per_campaign and not a.per_campaign:
+        return False  # events of one campaign count once there, those without campaign and message not at all
+    closer = b.within is None or (a.within is not None and a.within <= b.within)
+    return a.times >= b.times and (closer or b.times == 1)
 
 
 def _unreachable(journey: Journey, source: str) -> Iterator[Problem]:
-    disengaging = frozenset(link.name for link in journey.links if link.means == "disengagement")
+    disengaging = _disengaging(journey)
     for place, stage in enumerate(journey.stages):
+        if place == 0 and journey.enter == "first":
+            continue  # there every contact begins, whatever else holds
         higher = next((s for s in journey.stages[place + 1 :] if implies(stage.when, s.when, disengaging)), None)
         if higher is not None:
-            message = f"whatever reaches {stage.name} reaches {higher.name} at the same event"
+            message = (
+                f"whatever reaches {stage.name} reaches {higher.name} at the same event: put {higher.name} first, or "
+                "narrow its condition"
+            )
             yield Problem(source, stage.position, p.UNREACHABLE, message)
 
 
 def _shadowed(journey: Journey, source: str) -> Iterator[Problem]:
+    disengaging = _disengaging(journey)
     for stage in journey.stages:
-        exit_ = next((e for e in journey.exits if implies(stage.when, e.when)), None)
+        exit_ = next((e for e in journey.exits if implies(stage.when, e.when, disengaging)), None)
         if exit_ is not None:
-            message = f"exit {exit_.name} holds whenever {stage.name} does, and is tried first"
+            message = f"exit {exit_.name} holds whenever {stage.name} does, and is tried first: no run gets there"
             yield Problem(source, stage.position, p.SHADOWED, message)
 
 
-def _long_grace(journey: Journey, source: str) -> Iterator[Problem]:
-    spans = [leaf.span for place in journey.setbacks for leaf in leaves(place.when) if isinstance(leaf, Quiet)]
+def _disengaging(journey: Journey) -> frozenset[str]:
+    return frozenset(link.name for link in journey.links if link.means == "disengagement")
+
+
+def _long_grace(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
+    places: list[Setback | Exit] = [*journey.setbacks, *journey.exits]
+    spans = [leaf.span for place in places for leaf in leaves(place.when) if isinstance(leaf, Quiet)]
     if not spans:
         return
-    for place in journey.setbacks:
+    for place in places:
         for leaf in leaves(place.when):
             if isinstance(leaf, NoClick) and leaf.grace > min(spans):
-                message = f"grace {duration_text(leaf.grace)} is longer than quiet {duration_text(min(spans))}"
-                yield Problem(source, place.position, p.LONG_GRACE, message)
+                message = (
+                    f"grace {duration_text(leaf.grace)} is longer than quiet {duration_text(min(spans))}, which comes "
+                    "first: shorten grace"
+                )
+                yield Problem(source, positions.get(id(leaf), place.position), p.LONG_GRACE, message)
 
 
-def _opens(journey: Journey, source: str) -> Iterator[Problem]:
+def _opens(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
     places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
-    for place in places:
-        if any(isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens) for leaf in leaves(place.when)):
-            yield Problem(source, place.position, p.OPENS, f"{place.name} relies on opens: prefer clicks")
+    rules: list[tuple[str, Condition, Position | None]] = [(place.name, place.when, place.position) for place in places]
+    rules += [
+        (f"until of {setback.name}", setback.until, setback.position)
+        for setback in journey.setbacks
+        if setback.until is not None and setback.until != "never"
+    ]
+    if journey.recover is not None:
+        rules.append(("recover", journey.recover, None))
+    for name, condition, position in rules:
+        for leaf in leaves(condition):
+            if isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens):
+                found = positions.get(id(leaf), position) or Position(1, 1)
+                yield Problem(source, found, p.OPENS, f"{name} relies on opens: prefer clicks")

@@ -46,6 +46,7 @@ from stagepost.journey.definition import (
     Stuck,
     Subscribed,
     Test,
+    Timeline,
     Unsubscribed,
 )
 from stagepost.journey.durations import parse_duration
@@ -68,8 +69,14 @@ SENDS = 20
 _T = TypeVar("_T")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100, "tests": 200, "labels": 32, "any": 50}
-_SCOPES = ("list", "group", "stream", "topic", "tag")
+
+ENTRIES = 100
+"""Most entries of a list or mapping that LIMITS does not name."""
+
+LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100, "tests": 200, "labels": 32, "any": 50}
+"""Most entries of a section, and of ``any`` and ``all``."""
+
+SCOPES = ("list", "group", "stream", "topic", "tag")
 _OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "prefix", "matches", "exists")
 _HEADS = "event clicked opened subscribed unsubscribed no_click quiet missed stuck after any all not".split()
 _COUNTED = ("where", "campaign", "times", "within", "per", "after_send")
@@ -107,7 +114,7 @@ def parse_journey(text: str, source: str) -> Parsed:
         return Parsed(None, tuple(reader.problems))
     journey = reader.journey(tree)
     if not any(problem.is_error for problem in reader.problems):
-        reader.problems += lint(journey, source)
+        reader.problems += lint(journey, source, reader.positions)
     found = tuple(sorted(reader.problems, key=lambda problem: (problem.position.line, problem.position.column)))
     return Parsed(None if any(problem.is_error for problem in found) else journey, found)
 
@@ -119,6 +126,8 @@ class _Reader:
         self.source = source
         self.problems: list[Problem] = []
         self._links: dict[str, Link] = {}
+        self.positions: dict[int, Position] = {}
+        """Where each condition stands, by its identity: equal ones may stand in several places."""
 
     def problem(self, code: Code, message: str, position: Position) -> None:
         self.problems.append(Problem(self.source, position, code, message))
@@ -160,12 +169,23 @@ class _Reader:
             source=self.source,
         )
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
+        places = [*stage_names, *(setback.name for setback in setbacks), *exit_names]
+        for test in tests:
+            if test is not None:
+                self._known_places(test, places)
         return replace(journey, version=version_of(journey), tests=tuple(t for t in tests if t is not None))
+
+    def _known_places(self, test: Timeline, places: Sequence[str]) -> None:
+        for line in test.expect:
+            for name in dict.fromkeys((line.source, line.target)):
+                if name is not None and name not in places:
+                    told = f"{name!r} is no stage, setback or exit{did_you_mean(name, places)}"
+                    self.problem(p.BAD_EXPECT, told, line.position)
 
     def _journey_name(self, tree: Pairs) -> str:
         node = tree.get("journey")
         if node is None:
-            self.problem(p.MISSING_KEY, "the file does not say its name: add journey: NAME", tree.position)
+            self._missing(tree, ("journey",), "the file does not say its name: add journey: NAME")
             return "unnamed"
         return self._name(node)
 
@@ -180,17 +200,19 @@ class _Reader:
 
     def _link(self, name: str, node: Tree) -> Link:
         means: Means | None = None
-        place = node
+        place: Tree | None = node
         if isinstance(node, Pairs):
             self._keys(node, ("url", "means"))
-            place = node.get("url") or node
-            if node.get("url") is None:
-                self.problem(p.MISSING_KEY, f"link {name} has no url: add url: example.com/path", node.position)
+            place = node.get("url")
             if (meant := node.get("means")) is not None:
                 means = cast(Means, self._choice(meant, get_args(Means), None))
-        pattern = self._text(place) if not isinstance(place, Pairs) else "example.com"
+        if place is None:
+            self._missing(node, ("url",), f"link {name} has no url: add url: example.com/path")
+            return Link(name, "example.com", means)
+        pattern = self._text(place)
         try:
-            parse_pattern(pattern)
+            if pattern != _UNREAD:
+                parse_pattern(pattern)
         except PatternError as error:
             self.problem(p.DEAD_LINK, f"link {name} {error}", place.position)
         return Link(name, pattern, means)
@@ -199,7 +221,7 @@ class _Reader:
         node = tree.get("stages")
         entries = self._entries(node, "stages", ("stalls_after",))
         if node is None or (isinstance(node, Items) and not node.items):
-            self.problem(p.MISSING_KEY, "a journey needs stages: add at least one", (node or tree).position)
+            self._missing(node or tree, ("stages",), "a journey needs stages: add at least one")
         return tuple(
             Stage(
                 name=entry.name,
@@ -265,7 +287,7 @@ class _Reader:
             return None
         reach_node = pairs.get("reach")
         if reach_node is None:
-            self.problem(p.MISSING_KEY, "the goal names no stage: add reach: STAGE", pairs.position)
+            self._missing(pairs, ("reach",), "the goal names no stage: add reach: STAGE")
             return None
         reach = self._text(reach_node)
         if reach not in stages:
@@ -293,7 +315,7 @@ class _Reader:
         pairs = self._pairs(node, "consent: {purpose: tracking, default: denied}", ("purpose", "default"))
         purpose = pairs.get("purpose") if pairs is not None else None
         if pairs is None or purpose is None:
-            self.problem(p.MISSING_KEY, "consent names no purpose: add purpose: NAME", node.position)
+            self._missing(node, ("purpose",), "consent names no purpose: add purpose: NAME")
             return Consent("")
         default = self._choice(pairs.get("default"), ("granted", "denied"), "denied")
         return Consent(self._text(purpose), cast(Literal["granted", "denied"], default))
@@ -368,7 +390,7 @@ class _Reader:
     def condition(self, node: Tree, depth: int = 0, also: Collection[str] = ()) -> Condition:
         """One condition; ``depth``: how many of any, all, not and missed stand around it."""
         if isinstance(node, Value):
-            return self._event_type(node)
+            return self._placed(self._event_type(node), node.position)
         if isinstance(node, Items):
             self.problem(p.NO_CONDITION, "a list is no condition: write any: [...] or all: [...]", node.position)
             return _HARMLESS
@@ -383,7 +405,11 @@ class _Reader:
         if head in ("any", "all", "not", "missed") and depth >= DEPTH:
             self.problem(p.TOO_DEEP, f"{head} stands inside {DEPTH} others; that is the limit", heads[0].position)
             return _HARMLESS
-        return _READERS[head](self, node, value, depth)
+        return self._placed(_READERS[head](self, node, value, depth), heads[0].position)
+
+    def _placed(self, condition: Condition, position: Position) -> Condition:
+        self.positions[id(condition)] = position
+        return condition
 
     def _no_single_head(self, node: Pairs, heads: Sequence[Value], also: Collection[str]) -> None:
         if heads:
@@ -396,7 +422,7 @@ class _Reader:
             return
         self.problem(p.NO_CONDITION, "an empty mapping is no condition", node.position)
 
-    def _event_type(self, node: Value) -> Condition:
+    def _event_type(self, node: Value) -> EventIs:
         text = node.text
         if not isinstance(node.value, str) or not re.fullmatch(r"[^\s.]+(\.[^\s.]+)+", text) or len(text) > 256:
             hint = f"; write {text}: any" if text in ("clicked", "opened", "subscribed", "unsubscribed") else ""
@@ -407,8 +433,11 @@ class _Reader:
         return EventIs(text)
 
     def _event(self, node: Pairs, value: Tree, depth: int) -> Condition:
-        read = self._event_type(value) if isinstance(value, Value) else self.condition(value)
-        type_ = read.type if isinstance(read, EventIs) else _HARMLESS.type
+        type_ = _HARMLESS.type
+        if isinstance(value, Value):
+            type_ = self._event_type(value).type
+        else:
+            self.problem(p.NO_CONDITION, "event takes one type with a dot: event: order.completed", value.position)
         options = self._counted(node)
         if options["after_send"] is not None and type_ == "email.delivered":
             self.problem(p.BAD_AFTER_SEND, "after_send on email.delivered measures a send from itself", node.position)
@@ -459,8 +488,8 @@ class _Reader:
             return ScopePattern("any")
         scope, id_ = pairs.get("scope"), pairs.get("id")
         if scope is None:
-            self.problem(p.MISSING_KEY, "say which scope: list, group, stream, topic or tag", node.position)
-        return ScopePattern("scope", self._choice(scope, _SCOPES, None), self._optional(id_, self._text) or "*")
+            self._missing(node, ("scope",), "say which scope: list, group, stream, topic or tag")
+        return ScopePattern("scope", self._choice(scope, SCOPES, None), self._optional(id_, self._text) or "*")
 
     def _no_click(self, node: Pairs, value: Tree, depth: int) -> Condition:
         pairs = self._pairs(value, "no_click: {sends: 3, grace: 48h}", ("sends", "grace", "count"))
@@ -469,7 +498,7 @@ class _Reader:
         sends, grace = pairs.get("sends"), pairs.get("grace")
         for key, found in (("sends", sends), ("grace", grace)):
             if found is None:
-                self.problem(p.MISSING_KEY, f"no_click needs {key}: {{sends: 3, grace: 48h}}", value.position)
+                self._missing(value, (key,), f"no_click needs {key}: {{sends: 3, grace: 48h}}")
         if sends is None or grace is None:
             return _HARMLESS
         count = self._choice(pairs.get("count"), ("delivered", "sent"), "delivered")
@@ -481,7 +510,7 @@ class _Reader:
         pairs = self._pairs(value, "quiet: {for: 14d, opens: true}", ("for", "opens"))
         span = pairs.get("for") if pairs is not None else None
         if pairs is None or span is None:
-            self.problem(p.MISSING_KEY, "quiet says no duration: write quiet: 14d, or for: 14d", value.position)
+            self._missing(value, ("for",), "quiet says no duration: write quiet: 14d, or for: 14d")
             return _HARMLESS
         return Quiet(self._duration(span), self._optional(pairs.get("opens"), self._boolean) or False)
 
@@ -493,7 +522,7 @@ class _Reader:
             return _HARMLESS
         first, then, within = (pairs.get(key) for key in ("first", "then", "within"))
         if first is None or then is None or within is None:
-            self.problem(p.MISSING_KEY, "missed needs first, then and within", value.position)
+            self._missing(value, ("first", "then", "within"), "missed needs first, then and within")
             return _HARMLESS
         return Missed(self._simple(first, depth + 1), self._simple(then, depth + 1), self._duration(within))
 
@@ -548,6 +577,8 @@ class _Reader:
         tests: list[Test] = []
         for key, value in self._mapping(node, "where"):
             if isinstance(value, Pairs):
+                if not value.pairs:
+                    self.problem(p.BAD_WHERE, f"{key.text} is tested for nothing: add {{eq: VALUE}}", value.position)
                 for operator, operand in value.pairs:
                     tests += self._test(key.text, operator, operand)
             else:
@@ -576,6 +607,8 @@ class _Reader:
             )
             if not isinstance(node, Items) or not values or len(values) != len(node.items) or None in values:
                 return "takes a list of texts, numbers or truth values", ()
+            if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+                return "takes finite numbers", ()
             return "", values
         if not isinstance(node, Value):
             return "takes one value", None
@@ -605,8 +638,16 @@ class _Reader:
     def _keys(self, node: Pairs, known: Collection[str], also: Collection[str] = ()) -> None:
         for key, _ in node.pairs:
             if key.text not in known:
-                hint = did_you_mean(key.text, [*known, *also])
-                self.problem(p.UNKNOWN_KEY, f"unknown key {key.text!r}{hint}", key.position)
+                here = [*known, *also]
+                hint = did_you_mean(key.text, here) or (f"; known here: {', '.join(here)}" if len(here) < 12 else "")
+                self.problem(p.UNKNOWN_KEY, f"unknown key {key.text[:80]!r}{hint}", key.position)
+
+    def _missing(self, node: Tree, keys: Collection[str], message: str) -> None:
+        """Say that keys are missing, unless one stands there misspelt: that is told already, with its right form."""
+        told = [problem.position for problem in self.problems if problem.code is p.UNKNOWN_KEY]
+        pairs = node.pairs if isinstance(node, Pairs) else ()
+        if not any(key.position in told and did_you_mean(key.text, keys) for key, _ in pairs):
+            self.problem(p.MISSING_KEY, message, node.position)
 
     def _pairs(self, node: Tree | None, form: str, known: Collection[str]) -> Pairs | None:
         if node is None:
@@ -621,7 +662,7 @@ class _Reader:
         if node is None:
             return ()
         if not isinstance(node, Pairs):
-            self.problem(p.WRONG_KIND, f"{key} is a mapping of names to values", node.position)
+            self.problem(p.WRONG_KIND, f"{key} is a mapping: {key}: {{name: value}}", node.position)
             return ()
         self._within_limit(len(node.pairs), key, node.position)
         return node.pairs
@@ -630,13 +671,15 @@ class _Reader:
         if node is None:
             return ()
         if not isinstance(node, Items):
-            self.problem(p.WRONG_KIND, f"{key} takes a list", node.position)
+            self.problem(
+                p.WRONG_KIND, f"{key} takes a list: {key}: [a, b], or lines that begin with '- '", node.position
+            )
             return ()
         self._within_limit(len(node.items), key, node.position)
         return node.items
 
     def _within_limit(self, size: int, key: str, position: Position) -> None:
-        limit = _LIMITS.get(key, 100)
+        limit = LIMITS.get(key, ENTRIES)
         if size > limit:
             self.problem(p.OUT_OF_RANGE, f"{size} entries; at most {limit}", position)
 
@@ -647,12 +690,12 @@ class _Reader:
         if isinstance(node, Value) and isinstance(node.value, str) and 0 < len(node.text) <= 1024:
             return node.text
         self.problem(p.WRONG_KIND, "expected text of 1 to 1,024 characters (numbers and true in quotes)", node.position)
-        return "?"
+        return _UNREAD
 
     def _name(self, node: Tree) -> str:
-        if isinstance(node, Value):
+        if isinstance(node, Value) and isinstance(node.value, str):
             return self._checked_name(node)
-        self.problem(p.BAD_NAME, "expected a name", node.position)
+        self.problem(p.BAD_NAME, "expected a name, such as webinar-nurture", node.position)
         return "unnamed"
 
     def _checked_name(self, node: Value) -> str:
@@ -710,6 +753,9 @@ class _Entry:
     own: dict[str, Tree]
     position: Position
 
+
+_UNREAD = "?"
+"""Stands where a text could not be read, so that its fault is told once."""
 
 _HARMLESS = EventIs("unread.condition")
 """Stands where a condition could not be read, so that reading goes on; a file with errors is never compiled."""

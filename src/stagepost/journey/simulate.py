@@ -5,7 +5,7 @@ The clock follows the events (the largest time so far) and then runs on to ``unt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,6 +20,13 @@ PIECE = 2_000
 """Events folded at a time: where pieces end changes nothing but the memory that a fold holds."""
 
 
+def pieces(events: Iterable[tuple[Event, int]]) -> Iterator[list[tuple[Event, int]]]:
+    """Events in pieces of PIECE: one pass over them can serve several simulations."""
+    feed = iter(events)
+    while piece := list(islice(feed, PIECE)):
+        yield piece
+
+
 @dataclass(slots=True)
 class Simulation:
     """States of all contacts as events go through; ``outcomes`` counts events by accounting class."""
@@ -32,13 +39,20 @@ class Simulation:
 
     def run(self, events: Iterable[tuple[Event, int]], until: int | None = None) -> Iterator[Transition]:
         """Transitions in the order made. ``until`` (micros): None or an earlier time than the last event is ignored."""
-        feed = iter(events)
-        while piece := list(islice(feed, PIECE)):
-            fold = self._fold()
-            for event, at in piece:
-                for _, step in fold.event(event, at):
-                    yield from self._count(step)
-            self._keep(fold)
+        for piece in pieces(events):
+            yield from self.feed(piece)
+        yield from self.finish(until)
+
+    def feed(self, piece: Iterable[tuple[Event, int]]) -> Iterator[Transition]:
+        """Transitions that some events more bring about; the piece must be gone through before the next."""
+        fold = self._fold()
+        for event, at in piece:
+            for _, step in fold.event(event, at):
+                yield from self._count(step)
+        self._keep(fold)
+
+    def finish(self, until: int | None = None) -> Iterator[Transition]:
+        """Transitions of the timers that are due when the clock runs on, see ``run``."""
         fold = self._fold()
         for _, step in fold.run_to(max(self.clock, until or 0)):
             yield from self._count(step)
@@ -100,3 +114,36 @@ class Funnel:
         places += [(s.name, "setback") for s in definition.setbacks]
         places += [(e.name, "exit") for e in definition.exits]
         return tuple(FunnelRow(p, kind, now.get(p, 0), len(reached.get(p, ()))) for p, kind in places)
+
+    def places(self, journey: str) -> dict[str, str]:
+        """Where each contact of a journey is now."""
+        return {contact: place for (name, contact), place in self._now.items() if name == journey}
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Contacts that one definition has in ``old`` and the other in ``new``; None: in no place at all."""
+
+    old: str | None
+    new: str | None
+    contacts: int
+
+
+def elsewhere(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Elsewhere, ...]:
+    """Who stands elsewhere, from the places of each contact under two definitions; the largest groups first."""
+    groups: dict[tuple[str | None, str | None], int] = {}
+    for contact in old.keys() | new.keys():
+        pair = old.get(contact), new.get(contact)
+        if pair[0] != pair[1]:
+            groups[pair] = groups.get(pair, 0) + 1
+    found = [Elsewhere(before, after, count) for (before, after), count in groups.items()]
+    return tuple(sorted(found, key=lambda group: (-group.contacts, group.old or "", group.new or "")))
+
+
+def side_by_side(
+    old: Sequence[FunnelRow], new: Sequence[FunnelRow]
+) -> tuple[tuple[FunnelRow | None, FunnelRow | None], ...]:
+    """Rows of two funnels by place: those of the new one in order, then those that only the old one has."""
+    before = {row.place: row for row in old}
+    pairs: list[tuple[FunnelRow | None, FunnelRow | None]] = [(before.pop(row.place, None), row) for row in new]
+    return (*pairs, *((row, None) for row in before.values()))

@@ -25,7 +25,7 @@ _ARGUMENTS = {
 }
 _OPTION = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
 _MOVE = re.compile(r"(\S+)\s*->\s*(\S+)")
-_LINES = 1_000
+LINES = 1_000
 """Events or expectations of one test."""
 
 
@@ -38,8 +38,11 @@ def read_timeline(node: Tree, report: Report) -> Timeline | None:
         if key.text not in ("name", "events", "expect"):
             report(p.UNKNOWN_KEY, f"unknown key {key.text!r}: a test has name, events and expect", key.position)
     name = node.get("name")
-    if not isinstance(name, Value) or not name.text:
+    if name is None:
         report(p.MISSING_KEY, "the test has no name: add name: WHAT IT SHOWS", node.position)
+        return None
+    if not isinstance(name, Value) or not isinstance(name.value, str) or not 0 < len(name.text) <= 1024:
+        report(p.WRONG_KIND, "the name of a test is text of 1 to 1,024 characters", name.position)
         return None
     events = [_event(line, report) for line in _lines(node, "events", report)]
     expect = [_expectation(line, report) for line in _lines(node, "expect", report)]
@@ -56,8 +59,8 @@ def _lines(node: Pairs, key: str, report: Report) -> list[Value]:
     if found is None:
         report(p.MISSING_KEY, f"the test has no {key}", node.position)
         return []
-    if not isinstance(found, Items) or len(found.items) > _LINES:
-        report(p.WRONG_KIND, f"{key} is a list of at most {_LINES} lines", found.position)
+    if not isinstance(found, Items) or len(found.items) > LINES:
+        report(p.WRONG_KIND, f"{key} is a list of at most {LINES} lines", found.position)
         return []
     lines = []
     for item in found.items:

@@ -25,6 +25,18 @@ DEPTH_LIMIT = 32
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
 
+_HINTS = (
+    ("undefined alias", "a text that begins with * needs quotes"),
+    ("mapping values are not allowed", "a text that holds ': ' needs quotes, or the line is indented wrongly"),
+    ("character '\\t'", "indent with blanks, not with tabs"),
+    ("cannot start any token", "a text that begins with such a character needs quotes"),
+    ("expected <block end>", "entries of one list or mapping begin in the same column"),
+    ("did not find expected", "entries of one list or mapping begin in the same column"),
+    ("expected ',' or", "commas go between entries, quotes around texts that hold , : { } [ ]"),
+    ("while scanning a quoted scalar", "the quotes are not closed"),
+)
+"""What is mostly wrong when the reader of YAML says so."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -79,7 +91,9 @@ def read_yaml(text: str) -> Tree | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
-        raise Unreadable(NOT_YAML, " ".join(filter(None, [error.context, error.problem])), place) from error
+        told = " ".join(filter(None, [error.context, error.problem]))
+        hint = next((f": {hint}" for words, hint in _HINTS if words in told), "")
+        raise Unreadable(NOT_YAML, f"{told}{hint}", place) from error
     except RecursionError:
         raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", Position(1, 1)) from None
     except (YAMLError, ValueError, AttributeError, IndexError, KeyError, TypeError, AssertionError) as error:

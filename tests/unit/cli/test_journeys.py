@@ -1,4 +1,4 @@
-"""validate, explain-code, test, simulate: output, exit codes, formats."""
+"""validate, explain-code, test: output, exit codes, formats."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-import zstandard
 from typer.testing import CliRunner, Result
 
 from stagepost.cli.app import build
+from stagepost.cli.output import Failure
 
 GOOD = "journey: j\nstages:\n  - one: contact.subscribed\n  - two: {clicked: any}\n"
 BROKEN = "journey: b\nstages:\n  - one: {clicked: pricng}\n"
 WARNED = "journey: w\nstages:\n  - one: {opened: any}\n"
-EVENTS = [
-    {"id": "1", "type": "contact.subscribed", "occurred_at": "2026-03-01T10:00:00Z", "contact": "c1"},
-    {"id": "2", "type": "email.clicked", "occurred_at": "2026-03-02T10:00:00Z", "contact": "c1", "machine": False},
-]
 
 
-def run(*words: str, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(build(words), words, input=stdin)
+def run(*words: str) -> Result:
+    return CliRunner().invoke(build(words), words)
 
 
 @pytest.fixture
@@ -56,6 +52,31 @@ def test_validate_speaks_json_github_and_sarif(folder: Path) -> None:
     sarif = json.loads(run("validate", path, "--format", "sarif").stdout)
     (found,) = sarif["runs"][0]["results"]
     assert (found["ruleId"], found["locations"][0]["physicalLocation"]["region"]["startLine"]) == ("SP201", 3)
+
+
+def test_state_size_prints_the_bound_of_one_contact_by_part(folder: Path) -> None:
+    result = run("validate", str(folder), "--state-size")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert 0 == result.exit_code
+    assert ["state", "of", "one", "contact,", "at", "most,", "bytes", "longest", "texts", "texts", "of", "40"] == lines[
+        0
+    ]
+    assert ["total", "journey", "dedup", "sends", "register", "consent", "clicks", "rest"] == [
+        words[0] for words in lines[1:]
+    ]
+    sizes = json.loads(run("validate", str(folder), "--state-size", "--json").stdout)["state_size"]
+    assert ["longest_texts", "texts_of_40_bytes"] == list(sizes)
+    for parts in sizes.values():
+        assert parts["total"] == sum(size for part, size in parts.items() if part != "total")
+    assert f"{sizes['longest_texts']['total']:,}" == lines[1][1]
+
+
+def test_state_size_of_a_broken_file_is_not_known(folder: Path) -> None:
+    (folder / "b.yaml").write_text(BROKEN)
+    shown = json.loads(run("validate", str(folder), "--state-size", "--json").stdout)
+    assert (None, 1) == (shown["state_size"], len(shown["problems"]))
+    assert "bytes" not in run("validate", str(folder), "--state-size").stdout
+    assert 2 == run("validate", str(folder), "--state-size", "--format", "sarif").exit_code
 
 
 def test_a_path_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -106,45 +127,30 @@ def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:
     assert [t["passed"] for t in json.loads(result.stdout)["tests"]] == [True]
 
 
-def lines(events: list[dict[str, object]]) -> bytes:
-    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+def test_what_xml_cannot_hold_is_replaced_in_the_report(folder: Path) -> None:
+    (folder / "good.yaml").write_text(TESTS.replace("name: passes", 'name: "a\\x01 <b> & c"'))
+    junit = folder / "report.xml"
+    assert 0 == run("test", str(folder), "--junit", str(junit)).exit_code
+    assert ["a? <b> & c"] == [case.get("name") for case in ET.parse(junit).getroot()]
 
 
-def test_simulate_prints_transitions_as_json_lines(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=lines(EVENTS))
-    moves = [json.loads(line) for line in result.stdout.splitlines()]
-    assert result.exit_code == 0
-    assert [(m["from"], m["to"], m["kind"]) for m in moves] == [(None, "one", "enter"), ("one", "two", "advance")]
+def test_a_report_that_cannot_be_written_is_a_failure_that_names_it(folder: Path) -> None:
+    (folder / "good.yaml").write_text(TESTS)
+    failed = run("test", str(folder), "--junit", str(folder / "none" / "report.xml")).exception
+    assert isinstance(failed, Failure)
+    assert "report.xml: cannot be written" in str(failed)
 
 
-def test_simulate_reads_files_and_compressed_files_alike(folder: Path) -> None:
-    plain, packed = folder / "e.ndjson", folder / "e.ndjson.zst"
-    plain.write_bytes(lines(EVENTS))
-    packed.write_bytes(zstandard.compress(lines(EVENTS)))
-    results = [run("simulate", str(folder / "good.yaml"), "--events", str(p), "--json").stdout for p in (plain, packed)]
-    assert results[0] == results[1] != ""
+def test_a_workflow_command_escapes_what_would_end_its_parts(folder: Path) -> None:
+    path = folder / "a,b:c%.yaml"
+    path.write_text(BROKEN.replace("pricng", '"50%"'))
+    shown = run("validate", str(path), "--format", "github").stdout
+    assert f"::error file={folder}/a%2Cb%3Ac%25.yaml,line=3,col=20,title=SP201::'50%25' is no link\n" == shown
 
 
-def test_a_bad_line_is_told_with_its_number_and_skipped_with_exit_code_3(folder: Path) -> None:
-    stdin = lines(EVENTS[:1]) + b"{cut\n\n" + lines(EVENTS[1:])
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=stdin)
-    assert result.exit_code == 3
-    assert len(result.stdout.splitlines()) == 2
-    assert "line 2: undecodable" in result.stderr
-
-
-def test_simulate_of_a_broken_journey_says_what_validate_says_and_moves_nobody(folder: Path) -> None:
-    (folder / "b.yaml").write_text(BROKEN)
-    result = run("simulate", str(folder / "b.yaml"), "--events", "-", stdin=lines(EVENTS))
-    assert (result.exit_code, result.stdout, "SP201" in result.stderr) == (1, "", True)
-
-
-def test_simulate_for_people_shows_funnel_and_moves(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
-    assert "reached" in result.stdout
-    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)" in result.stdout
-
-
-def test_until_must_be_a_time(folder: Path) -> None:
-    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", "soon", stdin=b"")
-    assert result.exit_code == 2
+def test_explain_code_shows_a_file_that_validate_answers_with_the_code(folder: Path) -> None:
+    for entry in map(json.loads, run("explain-code", "all", "--json").stdout.splitlines()):
+        (folder / "x.yaml").write_text(entry["broken"])
+        problems = json.loads(run("validate", str(folder / "x.yaml"), "--json").stdout)["problems"]
+        assert [(entry["code"], entry["severity"])] == [(found["code"], found["severity"]) for found in problems]
+        assert entry["broken"].splitlines()[0] in run("explain-code", entry["code"]).stdout

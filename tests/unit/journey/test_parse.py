@@ -34,7 +34,7 @@ from stagepost.journey.definition import (
 )
 from stagepost.journey.definition import Test as FieldTest
 from stagepost.journey.parse import Parsed, parse_journey
-from stagepost.journey.problems import CATALOGUE
+from stagepost.journey.problems import CATALOGUE, Code, Severity
 
 EXAMPLES = Path(__file__).parents[3] / "src" / "stagepost" / "journey" / "examples"
 
@@ -165,8 +165,26 @@ STAGED = HEAD + "  - one: a.b\n  - two: c.d\n"
 
 FAULTS = [
     # what is wrong, text, line, column, code, words of the message
-    ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", ""),
+    ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", "not with tabs"),
     ("brackets", "journey: [j\n", 2, 1, "SP001", ""),
+    ("star", "journey: j\nsends: [*-news]\nstages:\n  - one: a.b\n", 2, 9, "SP001", "* needs quotes"),
+    ("colon in a text", "journey: j\ntitle: A: B\nstages:\n  - one: a.b\n", 2, 9, "SP001", "needs quotes"),
+    ("wrong indent", "journey: j\nstages:\n  - one: a.b\n - two: c.d\n", 4, 2, "SP001", "same column"),
+    ("no comma", "journey: j\nstages:\n  - one: {event: a.b where: {x: 1}}\n", 3, 27, "SP001", "commas"),
+    ("sign", "journey: j\nstages:\n  - one: @a.b\n", 3, 10, "SP001", "needs quotes"),
+    ("quote", 'journey: j\ntitle: "A\nstages:\n  - one: a.b\n', 5, 1, "SP001", "not closed"),
+    ("stages misspelt", "journey: j\nstage:\n  - one: a.b\n", 2, 1, "SP101", "did you mean stages?"),
+    ("stages as a mapping", "journey: j\nstages:\n  one: a.b\n", 3, 3, "SP103", "begin with '- '"),
+    ("url misspelt", "journey: j\nlinks: {a: {uri: x.com}}\nstages:\n  - one: a.b\n", 2, 13, "SP101", "mean url?"),
+    (
+        "stalls in a setback",
+        STAGED + "setbacks:\n  - a: {quiet: 3d, until: never, stalls_after: 3d}\n",
+        7,
+        34,
+        "SP101",
+        "",
+    ),
+    ("where as a text", HEAD + "  - one: {event: a.b, where: total > 0}\n", 4, 30, "SP103", "{name: value}"),
     ("a list", "- journey: j\n", 1, 1, "SP103", "mapping"),
     ("nothing", "", 1, 1, "SP103", "mapping"),
     ("no name", "stages:\n  - one: a.b\n", 1, 1, "SP102", "journey: NAME"),
@@ -202,6 +220,13 @@ FAULTS = [
     ("where null", HEAD + "  - one: {event: a.b, where: {t: null}}\n", 4, 34, "SP307", "exists: false"),
     ("where regex", HEAD + "  - one: {event: a.b, where: {t: {matches: '('}}}\n", 4, 44, "SP307", "RE2"),
     ("where in", HEAD + "  - one: {event: a.b, where: {t: {in: 3}}}\n", 4, 39, "SP307", "list"),
+    ("where nothing", HEAD + "  - one: {event: a.b, where: {t: {}}}\n", 4, 34, "SP307", "tested for nothing"),
+    ("where in infinity", HEAD + "  - one: {event: a.b, where: {t: {in: [1e999]}}}\n", 4, 39, "SP307", "finite"),
+    ("event of an event", HEAD + "  - one: {event: {event: a.b, times: 3}}\n", 4, 18, "SP301", "one type"),
+    ("url of a mapping", "journey: j\nlinks:\n  a: {url: {b: c}}\nstages:\n  - one: a.b\n", 3, 12, "SP103", "text"),
+    ("number as a name", "journey: 3\nstages:\n  - one: a.b\n", 1, 10, "SP105", "expected a name"),
+    ("true as a name", "journey: true\nstages:\n  - one: a.b\n", 1, 10, "SP105", "expected a name"),
+    ("digits of another script", HEAD + "  - one: {quiet: \u0663d}\n", 4, 18, "SP107", "14d"),
     ("where exists", HEAD + "  - one: {event: a.b, where: {t: {exists: 1}}}\n", 4, 43, "SP307", "true or false"),
     ("after_send on delivered", HEAD + "  - one: {event: email.delivered, after_send: 3h}\n", 4, 10, "SP306", "itself"),
     ("campaign alone", HEAD + "  - one: {unsubscribed: any, campaign: x}\n", 4, 10, "SP306", "after_send"),
@@ -230,6 +255,22 @@ FAULTS = [
     ("test line", STAGED + "tests:\n  - name: t\n    events: [0d jump high]\n    expect: []\n", 8, 14, "SP401", "jump"),
     ("test offset", STAGED + "tests:\n  - name: t\n    events: [soon a.b]\n    expect: []\n", 8, 14, "SP401", "offset"),
     ("expectation", STAGED + "tests:\n  - name: t\n    events: []\n    expect: [0d one]\n", 9, 14, "SP402", "->"),
+    (
+        "expectation of nowhere",
+        STAGED + "tests:\n  - name: t\n    events: [0d a.b]\n    expect: [0d none -> onne]\n",
+        9,
+        14,
+        "SP402",
+        "did you mean one?",
+    ),
+    (
+        "test with a number as name",
+        STAGED + "tests:\n  - name: 3\n    events: [0d a.b]\n    expect: []\n",
+        7,
+        11,
+        "SP103",
+        "text",
+    ),
     ("test without name", STAGED + "tests:\n  - {events: [], expect: []}\n", 7, 5, "SP102", "name"),
 ]
 
@@ -257,17 +298,67 @@ def codes(text: str) -> list[tuple[str, bool]]:
     return [(problem.code.id, parsed.journey is not None) for problem in parsed.problems]
 
 
+COLD = "setbacks:\n  - a: {quiet: 3d}\n  - b: {no_click: {sends: 2, grace: 4d}}\nrecover: e.f\n"
+GONE = "exits:\n  - out: {any: [c.d, e.f]}\n"
+
+WARNED = [
+    # what it is about, text, line, column, code
+    ("a wider stage above", HEAD + "  - one: {clicked: pricing}\n  - two: {clicked: any}\n", 4, 5, "SP601"),
+    ("more clicks below", HEAD + "  - one: {clicked: any, times: 3}\n  - two: {clicked: any}\n", 4, 5, "SP601"),
+    (
+        "a shorter window below",
+        HEAD + "  - one: {clicked: any, times: 3, within: 1d}\n  - two: {clicked: any, times: 2, within: 3d}\n",
+        4,
+        5,
+        "SP601",
+    ),
+    ("one list below", HEAD + "  - one: {subscribed: news}\n  - two: {subscribed: any}\n", 4, 5, "SP601"),
+    ("a soonest below", HEAD + "  - one: {event: a.b, after_send: 1h}\n  - two: a.b\n", 4, 5, "SP601"),
+    ("a part above", HEAD + "  - one: {all: [a.b, c.d]}\n  - two: {any: [c.d, e.f]}\n", 4, 5, "SP601"),
+    ("grace in another setback", STAGED + COLD, 8, 9, "SP602"),
+    (
+        "grace on a line of its own",
+        STAGED + "setbacks:\n  - a: {quiet: 3d}\n  - b:\n      any:\n        - e.f\n"
+        "        - {no_click: {sends: 2, grace: 4d}}\nrecover: e.f\n",
+        11,
+        12,
+        "SP602",
+    ),
+    ("an exit for the stage's event", STAGED + GONE, 5, 5, "SP603"),
+    ("a stage by opens", HEAD + "  - one: {opened: any}\n", 4, 11, "SP604"),
+    ("opens in a list", HEAD + "  - one:\n      any:\n        - a.b\n        - {opened: any}\n", 7, 12, "SP604"),
+    ("opens that end quiet", STAGED + "exits:\n  - out: {quiet: {for: 3d, opens: true}}\n", 7, 11, "SP604"),
+    ("recovery by opens", STAGED + "setbacks:\n  - a: {quiet: 3d}\nrecover: {opened: any}\n", 8, 11, "SP604"),
+    ("until opens", STAGED + "setbacks:\n  - a: {quiet: 3d, until: {opened: any}}\n", 7, 28, "SP604"),
+]
+
+
 @pytest.mark.parametrize(
-    ("text", "code"),
+    ("text", "line", "column", "code"), [warned[1:] for warned in WARNED], ids=[warned[0] for warned in WARNED]
+)
+def test_warnings_are_told_with_their_place_and_stop_nothing(text: str, line: int, column: int, code: str) -> None:
+    parsed = parse_journey(text, "j.yaml")
+    found = [(problem.position.line, problem.position.column, problem.code.id) for problem in parsed.problems]
+    assert found == [(line, column, code)]
+    assert parsed.journey is not None
+
+
+@pytest.mark.parametrize(
+    "stages",
     [
-        (HEAD + "  - one: {clicked: pricing}\n  - two: {clicked: any}\n", "SP601"),
-        (STAGED + "setbacks:\n  - a: {quiet: 3d}\n  - b: {no_click: {sends: 2, grace: 4d}}\nrecover: e.f\n", "SP602"),
-        (STAGED + "exits:\n  - out: {any: [c.d, e.f]}\n", "SP603"),
-        (HEAD + "  - one: {opened: any}\n", "SP604"),
+        "  - one: {clicked: any}\n  - two: {clicked: pricing}\n",
+        "  - one: {clicked: any, times: 2}\n  - two: {clicked: any, times: 3}\n",
+        "  - one: {clicked: any, times: 2, within: 3d}\n  - two: {clicked: any, times: 2, within: 1d}\n",
+        "  - one: {clicked: any, times: 2}\n  - two: {clicked: any, times: 2, per: campaign}\n",
+        "  - one: {event: a.b, campaign: x, after_send: 1h}\n  - two: {event: a.b, campaign: x}\n",
+        "  - one: {event: a.b, campaign: x}\n  - two: {event: a.b, campaign: x, after_send: 1h}\n",
+        "  - one: {quiet: 14d}\n  - two: {quiet: 7d}\n",
+        "  - one: {event: a.b}\n  - two: {event: a.b, where: {n: 1}}\n",
+        "  - one: {clicked: pricing}\n  - two: {clicked: any}\nenter: first\n",
     ],
 )
-def test_warnings_are_told_and_stop_nothing(text: str, code: str) -> None:
-    assert codes(text) == [(code, True)]
+def test_stages_that_can_be_reached_are_not_warned_of(stages: str) -> None:
+    assert codes(HEAD + stages) == []
 
 
 def test_clicks_on_any_link_do_not_hide_a_stage_reached_by_a_disengagement_link() -> None:
@@ -278,6 +369,14 @@ def test_clicks_on_any_link_do_not_hide_a_stage_reached_by_a_disengagement_link(
 def test_every_code_of_the_catalogue_says_a_rule_and_an_example() -> None:
     assert all(code.rule and code.example and code.title for code in CATALOGUE.values())
     assert {fault[4] for fault in FAULTS} <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("code", CATALOGUE.values(), ids=CATALOGUE)
+def test_the_broken_file_of_each_code_has_that_problem_and_no_other(code: Code) -> None:
+    parsed = parse_journey(code.broken, "j.yaml")
+    assert [code.id] == [problem.code.id for problem in parsed.problems]
+    assert code.broken.count("\n") <= 10
+    assert (parsed.journey is None) == (code.severity == Severity.ERROR)
 
 
 def test_alias_bombs_and_deep_nesting_are_refused_quickly() -> None:

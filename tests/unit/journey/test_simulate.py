@@ -11,7 +11,7 @@ from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.journey.result import Outcome
-from stagepost.journey.simulate import Funnel, FunnelRow, Simulation
+from stagepost.journey.simulate import Elsewhere, Funnel, FunnelRow, Simulation, elsewhere, side_by_side
 
 START = parse_rfc3339("2026-03-02T00:00:00Z")
 TEXT = """
@@ -88,3 +88,22 @@ def test_the_funnel_counts_who_is_where_and_who_ever_came_so_far(journey: Journe
         FunnelRow("quiet", "setback", 0, 6),
         FunnelRow("old", "exit", 6, 6),
     )
+
+
+def test_contacts_that_stand_elsewhere_are_counted_in_groups_the_largest_first() -> None:
+    old = {"a": "one", "b": "one", "c": "two", "d": "one"}
+    new = {"a": "two", "b": "two", "c": "two", "e": "one"}
+    assert (Elsewhere("one", "two", 2), Elsewhere(None, "one", 1), Elsewhere("one", None, 1)) == elsewhere(old, new)
+
+
+def test_two_funnels_stand_side_by_side_in_the_order_of_the_new_one() -> None:
+    one, two, gone = FunnelRow("one", "stage", 1, 2), FunnelRow("two", "stage", 3, 4), FunnelRow("gone", "exit", 5, 6)
+    assert ((None, two), (one, one), (gone, None)) == side_by_side([one, gone], [two, one])
+
+
+def test_feeding_pieces_and_finishing_is_running(journey: Journey) -> None:
+    events = [event(n, START + n * DAY, "c", "contact.subscribed") for n in range(7)]
+    whole, parts = Simulation(compile_program([journey])), Simulation(compile_program([journey]))
+    moves = [*parts.feed(events[:3]), *parts.feed(events[3:]), *parts.finish(START + 30 * DAY)]
+    assert list(whole.run(events, START + 30 * DAY)) == moves
+    assert 3 <= len(moves)

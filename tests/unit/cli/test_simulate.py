@@ -1,0 +1,134 @@
+"""simulate: transitions, funnels, two definitions side by side, and what becomes of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+from typer.testing import CliRunner, Result
+
+from stagepost.cli.app import build
+
+GOOD = "journey: j\nstages:\n  - one: contact.subscribed\n  - two: {clicked: any}\n"
+OLD = "journey: j\nstages:\n  - one: contact.subscribed\n  - gone: email.opened\n"
+BROKEN = "journey: b\nstages:\n  - one: {clicked: pricng}\n"
+EVENTS = [
+    {"id": "1", "type": "contact.subscribed", "occurred_at": "2026-03-01T10:00:00Z", "contact": "c1"},
+    {"id": "2", "type": "email.clicked", "occurred_at": "2026-03-02T10:00:00Z", "contact": "c1", "machine": False},
+]
+
+
+def run(*words: str, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(build(words), words, input=stdin)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    return tmp_path
+
+
+def lines(events: list[dict[str, object]]) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def test_simulate_prints_transitions_as_json_lines(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=lines(EVENTS))
+    moves = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert [(m["from"], m["to"], m["kind"]) for m in moves] == [(None, "one", "enter"), ("one", "two", "advance")]
+
+
+def test_simulate_reads_files_and_compressed_files_alike(folder: Path) -> None:
+    plain, packed = folder / "e.ndjson", folder / "e.ndjson.zst"
+    plain.write_bytes(lines(EVENTS))
+    packed.write_bytes(zstandard.compress(lines(EVENTS)))
+    results = [run("simulate", str(folder / "good.yaml"), "--events", str(p), "--json").stdout for p in (plain, packed)]
+    assert results[0] == results[1] != ""
+
+
+def test_a_bad_line_is_told_with_its_number_and_skipped_with_exit_code_3(folder: Path) -> None:
+    stdin = lines(EVENTS[:1]) + b"{cut\n\n" + lines(EVENTS[1:])
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=stdin)
+    assert result.exit_code == 3
+    assert len(result.stdout.splitlines()) == 2
+    assert "line 2: undecodable" in result.stderr
+
+
+def test_simulate_of_a_broken_journey_says_what_validate_says_and_moves_nobody(folder: Path) -> None:
+    (folder / "b.yaml").write_text(BROKEN)
+    result = run("simulate", str(folder / "b.yaml"), "--events", "-", stdin=lines(EVENTS))
+    assert (result.exit_code, result.stdout, "SP201" in result.stderr) == (1, "", True)
+
+
+def test_simulate_for_people_shows_funnel_and_moves(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
+    assert "reached" in result.stdout
+    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)" in result.stdout
+
+
+def test_until_must_be_a_time(folder: Path) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", "soon", stdin=b"")
+    assert result.exit_code == 2
+
+
+def against(folder: Path, *more: str) -> Result:
+    (folder / "old.yml").write_text(OLD)
+    new = str(folder / "good.yaml")
+    return run("simulate", new, "--against", str(folder / "old.yml"), "--events", "-", *more, stdin=lines(EVENTS))
+
+
+def test_against_shows_both_funnels_side_by_side_and_who_stands_elsewhere(folder: Path) -> None:
+    result = against(folder)
+    assert 0 == result.exit_code
+    table = [line.split() for line in result.stdout.splitlines() if line.startswith(("│ ", "┃ "))]
+    assert [
+        ["┃", "place", "┃", "now,", "old", "┃", "now,", "new", "┃", "reached,", "old", "┃", "reached,", "new", "┃"],
+        ["│", "one", "│", "1", "│", "0", "│", "1", "│", "1", "│"],
+        ["│", "two", "│", "-", "│", "1", "│", "-", "│", "1", "│"],
+        ["│", "gone", "│", "0", "│", "-", "│", "0", "│", "-", "│"],
+    ] == table
+    assert ["1 of 1 contacts stand elsewhere", "  one -> two  1"] == result.stdout.splitlines()[-2:]
+
+
+def test_against_as_json_is_one_object(folder: Path) -> None:
+    (one,) = json.loads(against(folder, "--json").stdout)["journeys"]
+    assert ("j", 1, [{"old": "one", "new": "two", "contacts": 1}]) == (
+        one["journey"],
+        one["contacts"],
+        one["elsewhere"],
+    )
+    assert ["one", "two", "gone"] == [row["place"] for row in one["places"]]
+    assert {"place": "two", "old": None, "new": {"kind": "stage", "now": 1, "reached": 1}} == one["places"][1]
+    assert one["old"]["version"] != one["new"]["version"]
+
+
+def test_journeys_of_two_folders_are_compared_by_name(folder: Path) -> None:
+    before, after = folder / "before", folder / "after"
+    for side, names in ((before, "ab"), (after, "bc")):
+        side.mkdir()
+        for name in names:
+            (side / f"{name}.yaml").write_text(GOOD.replace("journey: j", f"journey: {name}"))
+    result = run("simulate", str(after), "--against", str(before), "--events", "-", "--json", stdin=lines(EVENTS))
+    compared = json.loads(result.stdout)["journeys"]
+    assert [("b", True, True), ("c", False, True), ("a", True, False)] == [
+        (one["journey"], one["old"] is not None, one["new"] is not None) for one in compared
+    ]
+    assert [[], [(None, "two")], [("two", None)]] == [
+        [(group["old"], group["new"]) for group in one["elsewhere"]] for one in compared
+    ]
+
+
+def test_a_broken_older_file_is_told(folder: Path) -> None:
+    (folder / "b.txt").write_text(BROKEN)
+    result = run(
+        *("simulate", str(folder / "good.yaml"), "--against", str(folder / "b.txt"), "--events", "-"),
+        stdin=lines(EVENTS),
+    )
+    assert (1, "", True) == (result.exit_code, result.stdout, "SP201" in result.stderr)
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
+    assert 2 == run("simulate", str(folder / "good.yaml"), "--events", str(folder / "none")).exit_code
