@@ -18,6 +18,9 @@ AHEAD = DAY
 _MILLISECONDS_FROM = 100_000_000_000
 """Unix seconds beyond 1e11 lie in the year 5138: the number is in milliseconds (SendGrid's Single Send sample)."""
 
+_FURTHEST = 10**15
+"""A larger number is taken as this one: a time that is told and cannot be, which is not the same as none."""
+
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\s*(Z|z|[+-]\d\d:?\d\d)?")
 
 
@@ -35,8 +38,9 @@ def unix(value: Any) -> Moment | None:
             value = float(value) if "." in value else int(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    value = min(max(value, -_FURTHEST), _FURTHEST)
     if abs(value) >= _MILLISECONDS_FROM:
         return Moment(round(value * 1000), "ms")
     return Moment(round(value * MICROS), "s" if value == int(value) else "us")
