@@ -69,6 +69,8 @@ def test_every_bad_event_is_a_dead_letter_with_its_reason_and_good_ones_go_throu
         assert worker.process.poll() is None
         assert worker.total("stagepost_events_in_total") == 40 + len(BAD_EVENTS) + 2
         assert worker.total("stagepost_events_rerouted_total") == 1
+        assert worker.total("stagepost_event_to_transition_seconds_count") == 41
+        assert worker.total("stagepost_journey_info", 'journey="nurture"') == 1
         assert worker.total("stagepost_accounting_difference") == 0
     found = Counter((text(letter, "stagepost-reason"), letter.value) for letter in letters)
     assert found == Counter(BAD_EVENTS)

@@ -82,6 +82,7 @@ def test_killed_and_restarted_with_and_without_redis_the_metrics_are_a_recount_o
                 last.log,
             )
             assert journey.process.poll() is None
+            assert last.total("stagepost_tally_watermark_seconds") >= (START + 6 * DAY) / MICROS - 1
     wanted = {
         "sent": CONTACTS,
         "delivered": CONTACTS,

@@ -102,6 +102,7 @@ def test_the_check_names_each_difference_with_what_is_expected(cli: Cli) -> None
         },
         {"topic": cli.prefix + "stagepost.state", "what": "partitions", "expected": "2", "found": "3"},
     ]
+    assert "kafka-configs --alter" in cli.run("check").stderr
 
 
 def test_a_replication_that_the_cluster_cannot_have_is_said(cli: Cli) -> None:

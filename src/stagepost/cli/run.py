@@ -102,12 +102,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
-    from stagepost.edges.errors import EdgeError
-    from stagepost.edges.metrics import Metrics
     from stagepost.edges.signals import stopping
-    from stagepost.wiring import build_role
 
-    metrics = Metrics()
     built: list[Role] = []
     asked = False
 
@@ -118,6 +114,12 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
             running.stop()
 
     with stopping(stop):
+        # Imported here: the clients take most of the start, within which the role may be asked to end.
+        from stagepost.edges.errors import EdgeError
+        from stagepost.edges.metrics import Metrics
+        from stagepost.wiring import build_role
+
+        metrics = Metrics()
         try:
             built.append(build_role(role, settings, options, metrics))
         except EdgeError:

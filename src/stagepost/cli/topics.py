@@ -101,6 +101,8 @@ def add_to(app: typer.Typer) -> None:
                 )
         if any(each.what == "topic" for each in differences):
             note("make the missing topics with: stagepost topics create")
+        if any(each.what != "topic" for each in differences):
+            note("change settings with the cluster's own tools, such as kafka-configs --alter --add-config NAME=VALUE")
         if differences:
             leave(FAILED)
         note(f"{len(specs)} topics are as they are to be")

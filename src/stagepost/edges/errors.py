@@ -179,11 +179,16 @@ _REDIS_PASSING = re.compile(
 an error inside a script has the script's place in front."""
 
 
+_REDIS_ADDRESS = ("NOAUTH", "DB index is out of range", "SELECT is not allowed in cluster mode")
+"""Answers to what the URL of Redis says, beside those that redis-py has a class for."""
+
+
 def of_redis(error: redis.RedisError, doing: str) -> EdgeError | None:
     """As ``of_kafka``. Whether a write happened before a connection broke is no matter: writes are compare-and-set."""
     text = f"{doing}: {type(error).__name__}: {error}"
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return Stop(text)
+    refused = isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+    if refused or str(error).startswith(_REDIS_ADDRESS):
+        return Stop(f"{text} (setting redis.url)")
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return MirrorUnavailable(text)
     if isinstance(error, redis.OutOfMemoryError | redis.ReadOnlyError | redis.exceptions.MasterDownError):

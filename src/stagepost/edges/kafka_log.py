@@ -77,7 +77,8 @@ class KafkaLog:
         self._admin = self._new_admin()
 
     def partitions(self, topics: Sequence[Topic]) -> Mapping[Topic, int]:
-        with _asking(f"listing the topics of Kafka at {self._settings.bootstrap_servers}"):
+        servers = self._settings.bootstrap_servers
+        with _asking(f"listing the topics of Kafka at {servers} (setting kafka.bootstrap_servers)"):
             known = self._admin.list_topics(timeout=_ASK_S).topics
         counts = {topic: len(found.partitions) for topic in topics if (found := known.get(self._names.full(topic)))}
         missing = [self._names.full(topic) for topic in topics if not counts.get(topic)]

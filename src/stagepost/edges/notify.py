@@ -371,6 +371,9 @@ def _require(settings: Settings, topics: list[str]) -> None:
     try:
         missing = missing_topics(admin_client(options.pop("bootstrap.servers"), options), topics)
     except KafkaException as error:
-        raise Stop(f"no broker answers at {settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
+        servers = settings.kafka.bootstrap_servers
+        raise Stop(
+            f"no broker answers at {servers} (setting kafka.bootstrap_servers): {error.args[0].str()}"
+        ) from error
     if missing:
         raise MissingTopics(missing)

@@ -392,8 +392,7 @@ class Runner:
         for plan in plans:
             self._work.committed(self._running[plan.partition], plan, written[plan.partition], self._transaction)
             self._counters.add(plan.counts)
-            for (name, *labels), value in plan.gauges.items():
-                self._counters.set(name, value, *labels)
+            self._tell(plan)
             if plan.after:
                 self._publisher.publish(plan.after)
         self._counters.observe("batch_records", sum(map(len, batches.values())))
@@ -428,6 +427,17 @@ class Runner:
         except SlowDown as error:
             self._again(owned, str(error))
             return None
+
+    def _tell(self, plan: PartitionPlan) -> None:
+        """Gauges and delays of a committed Plan."""
+        for (name, *labels), value in plan.gauges.items():
+            self._counters.set(name, value, *labels)
+        for name, delays in plan.delays.items():
+            for delay_s in delays:
+                self._counters.observe(name, delay_s)
+        now_us = _wall_us() if plan.caused_at else 0
+        for at in plan.caused_at:
+            self._counters.observe("event_to_transition_seconds", max(0.0, (now_us - at) / 1_000_000))
 
     def _measure(self, now: float) -> None:
         assert self._work is not None

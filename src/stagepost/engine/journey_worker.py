@@ -29,6 +29,7 @@ from stagepost.events import (
     Transition,
     encode_json,
     murmur2_partition,
+    parse_rfc3339,
 )
 from stagepost.journey.compile import Program
 from stagepost.journey.fold import Fold, TimerIndex
@@ -129,7 +130,7 @@ class JourneyProcessor:
             self._take(fold, out, record, read)
         if batch.now is not None and batch.now > fold.clock:
             for contact, step in fold.run_to(batch.now):
-                out.step(contact, step, None, ())
+                out.step(contact, step, fold.clock)
         if not batch.items and not fold.changed and fold.clock < partition.clock + HEARTBEAT:
             return None
         return out.plan(fold, batch.next_offset)
@@ -174,7 +175,7 @@ class JourneyProcessor:
                 out.reject(record, Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while the event was applied"))
                 return
             for contact, step in steps:
-                out.step(contact, step, read.event if step.outcome is not None else None, trace)
+                out.step(contact, step, fold.clock, read if step.outcome is not None else None, trace)
 
 
 class _Output:
@@ -186,6 +187,8 @@ class _Output:
         self._emits: list[Emit] = []
         self._memberships: dict[tuple[str, str], Emit] = {}
         self._counts: Counter[tuple[str, ...]] = Counter()
+        self._timer_delays: list[float] = []
+        self._caused_at: list[int] = []
         self._tallies = Tallies(partition.number, processor.tally_partitions)
         self._source = cloudevents.source(processor.prefix, "journey")
 
@@ -203,12 +206,17 @@ class _Output:
         self._counts["events_in_total",] += 1
         self._counts["events_dead_lettered_total", rejected.reason] += 1
 
-    def step(self, contact: str, step: Step, event: Event | None, trace: Headers) -> None:
-        """Take one step; ``event`` is the one that it answers to, None for a timer."""
+    def step(self, contact: str, step: Step, clock: int, read: Incoming | None = None, trace: Headers = ()) -> None:
+        """Take one step, made at ``clock``; ``read`` is the event that it answers to, None for a timer."""
+        event = None if read is None else read.event
         if event is not None:
             self._count_event(event, step)
         for move in step.moves:
             self._move(move, trace)
+            if move.timer is not None:
+                self._timer_delays.append((clock - parse_rfc3339(move.timer.due)) / MICROS)
+            elif read is not None:
+                self._caused_at.append(read.at)
         for membership in memberships(self._processor.program, contact, step):
             self._membership(membership)
         for journey in step.erased:
@@ -236,6 +244,8 @@ class _Output:
             due=due,
             entries=dict(fold.changed),
             counts=self._counts,
+            delays={"timer_delay_seconds": self._timer_delays} if self._timer_delays else {},
+            caused_at=self._caused_at,
             definitions=self._processor.program.versions,
         )
 

@@ -104,6 +104,10 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     """What to add to the role's counters once committed: (metric name without prefix, label values...) to a number."""
     gauges: Mapping[tuple[str, ...], float] = {}
     """What to set of the role's gauges once committed, named as in ``counts``."""
+    delays: Mapping[str, Sequence[float]] = {}
+    """Seconds to observe once committed: histogram name without prefix to values."""
+    caused_at: Sequence[int] = ()
+    """Times of the events that moved somebody, micros: from each to the commit is what people wait for."""
     definitions: Mapping[str, str] = {}
 
 

@@ -66,7 +66,14 @@ def test_a_redis_that_cannot_serve_now_is_waited_for(error: redis.RedisError) ->
 
 
 @pytest.mark.parametrize(
-    "error", [redis.AuthenticationError("WRONGPASS"), redis.exceptions.NoPermissionError("NOPERM")]
+    "error",
+    [
+        redis.AuthenticationError("WRONGPASS"),
+        redis.exceptions.NoPermissionError("NOPERM"),
+        redis.ResponseError("DB index is out of range"),
+    ],
 )
 def test_a_redis_that_refuses_us_ends_the_process(error: redis.RedisError) -> None:
-    assert type(of_redis(error, "writing")) is Stop
+    routed = of_redis(error, "writing")
+    assert type(routed) is Stop
+    assert str(routed).endswith("(setting redis.url)")

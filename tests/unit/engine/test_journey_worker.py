@@ -173,8 +173,21 @@ def test_an_idle_partition_fires_what_is_due_and_else_only_keeps_its_clock_going
     idle = commit(processor, partition, now=START + HEARTBEAT)
     assert (on(idle, Topic.TRANSITIONS), idle.clock, idle.next_offset) == ([], START + HEARTBEAT, 1)
     assert all(batch["deltas"] == [] for batch in on(idle, Topic.TALLIES))
-    (move,) = on(commit(processor, partition, now=START + 10 * DAY), Topic.TRANSITIONS)
+    late = commit(processor, partition, now=START + 10 * DAY + 7 * MICROS)
+    (move,) = on(late, Topic.TRANSITIONS)
     assert (move["to"], move["at"]) == ("expired", rfc3339(START + 10 * DAY))
+    assert ({"timer_delay_seconds": [7.0]}, []) == (late.delays, late.caused_at)
+
+
+def test_moves_by_events_tell_when_their_event_was(processor: JourneyProcessor) -> None:
+    plan = commit(
+        processor,
+        processor.open(0, PARTITIONS, None),
+        record(0, START),
+        record(1, START + HOUR, type="page.seen"),
+        record(2, START + 2 * HOUR, type="email.clicked", machine=False, url="https://example.com/"),
+    )
+    assert ({}, [START, START + 2 * HOUR]) == (plan.delays, plan.caused_at)
 
 
 def test_metrics_of_a_send_are_counted_once_per_contact(processor: JourneyProcessor) -> None:
