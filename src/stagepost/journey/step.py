@@ -455,10 +455,9 @@ def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
         for place, click in enumerate(lens.held):
             # What is common to all journeys comes with the first that waits: after that one's timer of kind ``after``.
             common = "" in click.waiting
-            name = min((waiting for waiting in click.waiting if waiting), default=None)
-            if name is None:
-                name = next((journey.name for journey in program.journeys if journey.lens == lens_key), "")
-            yield _Pending(click.due, name, "hold", "", place, place, lens_key, common)
+            of_lens = (journey.name for journey in program.journeys if journey.lens == lens_key)
+            first = min((waiting for waiting in click.waiting if waiting), default="") or next(of_lens, "")
+            yield _Pending(click.due, first, "hold", "", place, place, lens_key, common)
 
 
 def _drop_stale(state: ContactState) -> None:
