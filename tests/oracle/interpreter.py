@@ -254,8 +254,12 @@ class Case:
         return due, (len(self.runs), run.setback_seq if run and since_setback else 0, restart)
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
+        """The later of activity and the last move into a stage. Activity that arrived before the run may be younger than
+        its start; without a run something must have come since the last exit, and what is younger still counts."""
         run = self.active
-        since = self.facts if run and not since_setback else self.scope(since_setback)
+        since = self.scope(since_setback)
+        if not since_setback and (run or any(self.ends_quiet(leaf, fact) for fact in since)):
+            since = self.facts
         times = [fact.t for fact in since if self.ends_quiet(leaf, fact)]
         if run and since_setback:
             times.append(run.setback_at)
