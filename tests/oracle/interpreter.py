@@ -254,7 +254,7 @@ class Case:
         return due, (len(self.runs), run.setback_seq if run and since_setback else 0, restart)
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
-        """The later of activity and the last move into a stage. Activity that arrived before the run may be younger than
+        """The later of activity and the last move into a stage. Activity from before the run may be younger than
         its start; without a run something must have come since the last exit, and what is younger still counts."""
         run = self.active
         since = self.scope(since_setback)
