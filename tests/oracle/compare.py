@@ -1,4 +1,4 @@
-"""The engine beside the oracle: the same files and events through both, record for record; and smaller failing cases."""
+"""The engine beside the oracle: the same files and events through both, record for record; failing cases made small."""
 
 from __future__ import annotations
 

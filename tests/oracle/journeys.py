@@ -37,7 +37,16 @@ LINKS = {
     "site": "example.com/**",
 }
 CAMPAIGNS = ("n-*", "n-1", "w-*", "*")
-SCOPES: tuple[Any, ...] = ("any", "any", "all", "a", "a*", {"scope": "list", "id": "a"}, {"scope": "topic", "id": "*"}, {"scope": "topic"})
+SCOPES: tuple[Any, ...] = (
+    "any",
+    "any",
+    "all",
+    "a",
+    "a*",
+    {"scope": "list", "id": "a"},
+    {"scope": "topic", "id": "*"},
+    {"scope": "topic"},
+)
 WHERES: tuple[dict[str, Any], ...] = (
     {"n": {"ge": 2}},
     {"n": 1},
@@ -220,7 +229,9 @@ class _Maker:
         return self.of_campaign(made, after_send=type_ != "email.delivered")
 
     def clicked(self) -> dict[str, Any]:
-        links = self.one("any", "any", "pricing", "blog", "leave", "shop", "plan", "site", ["pricing", "blog"], ["blog", "site"])
+        links = self.one(
+            "any", "any", "pricing", "blog", "leave", "shop", "plan", "site", ["pricing", "blog"], ["blog", "site"]
+        )
         return self.of_campaign({"clicked": links})
 
     def opened(self) -> dict[str, Any]:

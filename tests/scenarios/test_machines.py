@@ -225,3 +225,9 @@ def test_a_hold_in_a_tie_goes_by_journey_and_then_as_kind_hold() -> None:
     ]
 
     assert ["y: 1d1m a -> b", "z: 1d1m10s a -> s"] == play(journeys, [BEGIN, SEND, null("1d1m")], until="2d")[2:]
+
+
+def test_a_held_click_earns_no_credit_for_a_timer_that_fires_before_it_in_a_tie() -> None:
+    tie = journey(TWO.stages, exits=(d.Exit("e", d.After(span("1d1m10s")), "exits.e", d.Position(1, 1)),))
+
+    assert [None, None] == [move.credit for move in records(tie, [BEGIN, SEND, null("1d1m")], until="2d")]

@@ -292,7 +292,7 @@ class NoClickLeaf(Leaf):
         sends = _pairs(flat)
         insort(sends, (hit.at, hit.group), key=_time)
         if len(sends) > self.n + SLACK:
-            # The first n campaigns give the due time, the newest are what is left after a click: what lies between goes.
+            # The first n campaigns give the due time, the newest are left after a click: what lies between goes.
             firsts = self._firsts(sends)
             del sends[next(place for place in range(len(sends)) if place not in firsts)]
         run.facts[self.key] = (fired, *_flat(sends))

@@ -145,9 +145,7 @@ def is_human(event: Event) -> bool:
 def _delivered(state: ContactState, campaign: str | None, message: str | None, at: int) -> None:
     if state.last_send is None or state.last_send.at <= at:
         state.last_send = SendAt(at, campaign, message)
-    key = send_key(campaign, message)
-    if not key:
-        return
+    key = send_key(campaign, message)  # 0 holds those that name nothing: they may be the last one before an event
     known = state.sends.get(key)
     if known is not None:  # to the end, so that of equal times the last one to arrive is found
         state.sends = {other: send for other, send in state.sends.items() if other != key}
@@ -183,7 +181,8 @@ def _put(state: ContactState, key: int, send: Sent) -> None:
 
 
 def _by_send(state: ContactState, metric: str, campaign: str | None, message: str | None, at: int) -> Count:
-    send = state.sends.get(send_key(campaign, message))
+    key = send_key(campaign, message)
+    send = state.sends.get(key) if key else None
     if send is None or not send.flags & (DELIVERED | SENT):
         return Count(f"{metric}.by_send.unknown", at, campaign, message)
     return Count(f"{metric}.by_send", send.at, campaign, message)

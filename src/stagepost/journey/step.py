@@ -122,7 +122,7 @@ def step_tick(program: Program, contact: str, state: ContactState) -> Step:
         return Step(new, (), (), None)
     scene = Scene(program, contact, new, first.due, first.due)
     if first.kind == "hold":
-        _release(scene, first.lens, first.key, first.journey)
+        _release(scene, first.lens, first.key, "" if first.common else first.journey)
     else:
         _fire(scene, program.by_name[first.journey], first.due, first.key)
     new.due = _first_due(new)
@@ -434,6 +434,8 @@ class _Pending(NamedTuple):
     order: int
     key: int
     lens: int
+    common: bool = False
+    """Of a held click: what is common to all journeys is yet to be done."""
 
 
 def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
@@ -450,7 +452,11 @@ def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
                 yield _Pending(due, name, leaf.kind, leaf.path, leaf.order, key, COMMON_LENS)
     for lens_key, lens in state.lenses.items():
         for place, click in enumerate(lens.held):
-            yield _Pending(click.due, min(click.waiting), "hold", "", place, place, lens_key)
+            # What is common to all journeys comes with the first that waits: after that one's timer of kind ``after``.
+            common = "" in click.waiting
+            of_lens = (journey.name for journey in program.journeys if journey.lens == lens_key)
+            first = min((waiting for waiting in click.waiting if waiting), default="") or next(of_lens, "")
+            yield _Pending(click.due, first, "hold", "", place, place, lens_key, common)
 
 
 def _drop_stale(state: ContactState) -> None:
