@@ -140,10 +140,8 @@ def begin(
     """The change from ``now`` to ``new``. ``known``: whether the definition of a version can be had."""
     versions = {journey.name: journey.version for journey in new}
     old = {**now.parked, **now.versions}
-    change = change_of(old, now.stays, new, known)
-    # A journey that comes back as it was has lost its timers meanwhile.
-    back = {name: (now.parked[name],) for name in now.parked if versions.get(name) == now.parked[name]}
-    before = {**dict(change.before), **back}
+    change = change_of(now.versions, now.parked, now.stays, new, known)
+    before = dict(change.before)
     parked = {name: version for name, version in old.items() if name not in versions}
     stays = {
         name: {version: now.stays.get(name, {}).get(version, 0) for version in left}

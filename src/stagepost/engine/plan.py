@@ -140,6 +140,7 @@ class Batch(Protocol):
 
 _P = TypeVar("_P")
 _B = TypeVar("_B", bound=Batch)
+_G = TypeVar("_G", contravariant=True)
 
 
 class KeyedProcessor(Protocol[_P, _B]):
@@ -207,22 +208,22 @@ class KeyedProcessor(Protocol[_P, _B]):
         ...
 
 
-class Switching(Protocol[_P, _B]):
+class Switching(Protocol[_G, _B]):
     """The part of a keyed processor that brings the states of a partition up to other definitions, piece by piece."""
 
-    def wants(self, partition: _P) -> Collection[str]:
+    def wants(self, partition: _G) -> Collection[str]:
         """State keys to ``load`` before anything is read; asked again until there are none, which is nearly always."""
         ...
 
-    def pending(self, partition: _P) -> bool:
+    def pending(self, partition: _G) -> bool:
         """Whether there is something to do even without a record."""
         ...
 
-    def sweep(self, partition: _P, slots: int) -> Sweep | None:
+    def sweep(self, partition: _G, slots: int) -> Sweep | None:
         """What to list for the next batch, of ``slots`` slots; None, nearly always, when all states are up to date."""
         ...
 
-    def swept(self, partition: _P, batch: _B, listing: Listing) -> _B:
+    def swept(self, partition: _G, batch: _B, listing: Listing) -> _B:
         """The batch with the states of ``listing`` added to it, and to its ``needs``."""
         ...
 

@@ -23,7 +23,7 @@ CODEC = 2
 """First byte of a packed state. A change of any Struct below needs the next number, an up-caster and a golden file."""
 
 READABLE = frozenset({1, 2})
-"""Codecs that are read. 2 added a field at the end of ``Run`` and ``ContactState``, whose defaults are the up-caster."""
+"""Codecs that are read. 2 added a field at the end of ``Run`` and of ``ContactState``; the defaults cast 1 up."""
 
 SEEN_SPAN = 72 * HOUR
 """A generation of remembered event keys is kept for at least this long after it was closed (design.md 4)."""
