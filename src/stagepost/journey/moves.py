@@ -13,8 +13,6 @@ The only place where a stage changes. The law (journeys.md 3): at most one move 
           enter      nothing      a stage                  the same; with ``enter: first`` only the first stage
           reenter    an exit      a stage                  the same, if ``reenter`` allows
     -     stall      a stage      itself                   its ``stalls_after`` has passed; the stay goes on
-    -     migrate    a place      the nearest lower stage  its definition changed and has the place no more
-                                  that exists
 
 Facts are recorded before any rule is looked at. An event older than the clock by more than ``lateness`` only records
 facts, unless it is a withdrawal or a complaint: those may exit.
@@ -66,9 +64,8 @@ LAW = (
     Law("enter", "nothing", "a stage", "the highest stage that holds"),
     Law("reenter", "an exit", "a stage", "the highest stage that holds, if reenter allows"),
     Law("stall", "a stage", "itself", "stalls_after has passed"),
-    Law("migrate", "a place", "the nearest lower stage", "a changed definition has the place no more"),
 )
-"""The table above as data, in order of precedence; ``stall`` and ``migrate`` stand apart."""
+"""The table above as data, in order of precedence; ``stall`` stands apart."""
 
 LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 """What ends a run even beyond ``lateness``."""
