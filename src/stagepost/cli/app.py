@@ -21,6 +21,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "demo": ("demo",),
         "convert": ("convert",),
         "journeys": ("validate", "explain-code", "test", "simulate"),
+        "graph": ("graph",),
         "run": ("run",),
         "topics": ("topics",),
         "config": ("config",),

@@ -13,13 +13,12 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.journey_files import files_of, journeys_of, parse_files
+from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
 from stagepost.cli.output import FAILED, PARTLY, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from stagepost.events import Event
-    from stagepost.journey.parse import Parsed
     from stagepost.journey.problems import Problem
     from stagepost.journey.simulate import Funnel
     from stagepost.journey.timeline import TimelineResult
@@ -101,7 +100,7 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.journey.timeline import run_timelines
 
-        parsed = _without_errors(parse_files(files_of(paths)))
+        parsed = without_errors(parse_files(files_of(paths)))
         results = [(journey.name, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
         if as_json:
             json_data({"tests": [_test_json(name, result) for name, result in results]})
@@ -139,7 +138,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.journey.simulate import Funnel, Simulation
 
         end = _time(until)
-        definitions = journeys_of(_without_errors(parse_files(files_of(journeys))))
+        definitions = journeys_of(without_errors(parse_files(files_of(journeys))))
         simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), _BadLines()
         shown: list[str] = []
         out = sys.stdout.buffer
@@ -157,16 +156,6 @@ def add_to(app: typer.Typer) -> None:
         if bad.count:
             note(f"{bad.count} lines skipped")
             leave(PARTLY)
-
-
-def _without_errors(results: list[Parsed]) -> list[Parsed]:
-    """Print what validate would say of broken files and end with code 1; warnings stop nothing."""
-    problems = [problem for parsed in results for problem in parsed.problems]
-    for problem in problems:
-        note(str(problem))
-    if any(problem.is_error for problem in problems):
-        leave(FAILED)
-    return results
 
 
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:
