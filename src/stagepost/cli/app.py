@@ -22,6 +22,8 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "convert": ("convert",),
         "journeys": ("validate", "explain-code", "test", "simulate"),
         "graph": ("graph",),
+        "plan": ("plan",),
+        "explain": ("explain",),
         "run": ("run",),
         "topics": ("topics",),
         "config": ("config",),

@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct, structs
 
 from stagepost.engine.plan import Listing
+from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.journey.state import number
-from stagepost.journey.switch import Change, Version, change_of
+from stagepost.journey.switch import Change, Switch, Version, change_of, switch_to
 from stagepost.journey.yaml_nodes import SIZE_LIMIT
 
 ACTIVATION_KEY = "\x00definitions"
@@ -157,6 +158,22 @@ def begin(
         stays=stays,
         parked=dict(list(parked.items())[-PARKED:]),
     )
+
+
+def switch_of(
+    now: Activation,
+    new: Collection[Journey],
+    stored: Callable[[Version], Journey | None],
+    *,
+    seq: int,
+    in_off: int,
+    clock: int,
+) -> Switch:
+    """What a partition would do if ``new`` were put in force there: for ``plan``, which looks ahead."""
+    then = begin(now, new, lambda version: stored(version) is not None, seq=seq, in_off=in_off, clock=clock)
+    older = [stored((name, version)) for name, counts in then.stays.items() for version in counts]
+    program = compile_program(list(new), [journey for journey in older if journey is not None])
+    return switch_to(program, then.change(), then.seq, then.clock, stored)
 
 
 def advance(activation: Activation, listing: Listing | None, finished: Mapping[tuple[str, int], int]) -> Activation:
