@@ -23,7 +23,7 @@ from stagepost.edges.runner import Runner
 from stagepost.engine.definitions import ACTIVATION_KEY, Activation, is_reserved, unpack_activation
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.journey_worker import JourneyProcessor
-from stagepost.engine.plan import CONTROL_KEY, Emit, Topic
+from stagepost.engine.plan import Emit, Topic
 from stagepost.events import HOUR, MICROS, Transition, encode_json, murmur2_partition, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
@@ -119,7 +119,9 @@ class ChangePlay(Play):
         for _ in range(self.random.randint(1, 12)):
             number, contact = len(self.sent), f"c{self.random.randrange(12)}"
             kinds = ["contact.subscribed"] * 3 + ["email.clicked"] * 6 + ["page.seen", "order.completed"]
-            kind = self.random.choice([*kinds, "email.complained", "contact.erased" if number % 40 == 0 else "page.seen"])
+            kind = self.random.choice(
+                [*kinds, "email.complained", "contact.erased" if number % 40 == 0 else "page.seen"]
+            )
             self.broker.now += self.random.choice([0, MICROS, HOUR // 2, HOUR])
             back = self.random.choice([0, 0, 0, HOUR])
             event = {
@@ -157,9 +159,7 @@ class ChangePlay(Play):
             for move in moves:
                 expected[move.contact].append(msgspec.json.decode(encode_json(move), type=Transition))
             stored = {
-                key: unpack(value)
-                for key, value in self.mirror.states(partition).items()
-                if not is_reserved(key)
+                key: unpack(value) for key, value in self.mirror.states(partition).items() if not is_reserved(key)
             }
             assert {c: structs.replace(s, epoch=0) for c, s in stored.items()} == states
             self.happened["changes"] += max(0, len(points) - 1)
@@ -220,4 +220,6 @@ def test_a_change_at_any_point_of_any_schedule_of_faults_is_explained_by_its_rec
             raise AssertionError(f"schedule {seed}, after {dict(play.happened)}") from error
         happened += play.happened
     assert {"migrate", "stall", "setback", "recover", "exit", "reenter"} <= set(happened)
-    assert (happened["changes"] > SCHEDULES // 2, happened["runs that finish"] > 5, happened["flushed"] > 5) == (True,) * 3
+    assert (happened["changes"] > SCHEDULES // 2, happened["runs that finish"] > 5, happened["flushed"] > 5) == (
+        True,
+    ) * 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from stagepost.edges.ports import Checkpoint, Mirror
+from stagepost.edges.ports import Mirror
 from stagepost.engine.definitions import (
     ACTIVATION_KEY,
     Activation,
@@ -19,6 +19,7 @@ from stagepost.engine.definitions import (
     unpack_definition,
 )
 from stagepost.engine.plan import decode_control
+from stagepost.engine.story import Told, unpack_told
 from stagepost.events import murmur2_partition
 from stagepost.journey.definition import Journey
 from stagepost.journey.state import ContactState, unpack
@@ -78,15 +79,14 @@ class RunningJourneys:
         }
         return Running(partition, control.seq, control.in_off, control.clock, activation, definitions)
 
-    def contact(self, contact: str) -> tuple[Checkpoint, int, ContactState] | None:
-        """The state of one contact with its partition; None when nothing is known of it."""
+    def contact(self, contact: str) -> tuple[int, ContactState] | None:
+        """The partition and the state of one contact; None when nothing is known of it."""
         partitions = self.partitions()
         if not partitions or not contact or is_reserved(contact):
             return None
         partition = murmur2_partition(contact.encode(), partitions)
         value = self._values(partition, [contact])[contact]
-        at = self._mirror.checkpoint(partition)
-        return None if value is None or at is None else (at, partition, unpack(value))
+        return None if value is None else (partition, unpack(value))
 
     def states(self, partition: int) -> Iterator[tuple[int, list[tuple[str, ContactState]]]]:
         """All contacts, some at a time: (slots done, contacts with their states)."""
@@ -100,6 +100,12 @@ class RunningJourneys:
             done = self._mirror.slots if slot is None else slot
             values = self._values(partition, contacts)
             yield done, [(contact, unpack(value)) for contact, value in values.items() if value is not None]
+
+    def story(self, partition: int, contact: str) -> list[Told]:
+        """The contact's last moves, in the order of their runs; a gap shows in their numbers."""
+        told = (unpack_told(data) for data in self._mirror.story(partition, contact))
+        once = {each.id: each for each in told if each is not None}
+        return list(once.values())
 
     def close(self) -> None:
         self._mirror.close()

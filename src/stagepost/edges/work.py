@@ -263,7 +263,7 @@ class StatefulWork:
         owned.checkpoint = then
         owned.pending.append(plan)
         self._at("mid_apply")
-        self._applier.put(Application(owned, owned.number, before, changes, then, transaction, now))
+        self._applier.put(Application(owned, owned.number, before, changes, then, transaction, now, plan.told))
 
     def refused(self) -> Collection[tuple[Owned, str]]:
         refused: dict[int, tuple[Owned, str]] = {}

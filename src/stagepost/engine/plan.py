@@ -100,6 +100,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     counts: Mapping[tuple[str, ...], int] = {}
     """What to add to the role's counters once committed: (metric name without prefix, label values...) to a number."""
     definitions: Mapping[str, str] = {}
+    told: Sequence[tuple[str, bytes]] = ()
+    """For the view of contacts' last moves: contact and packed move; empty, where the contact is to be forgotten."""
 
 
 class Sweep(Struct, frozen=True):

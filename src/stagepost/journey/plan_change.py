@@ -14,6 +14,7 @@ from typing import Literal
 from stagepost.journey.compile import Program
 from stagepost.journey.definition import Bots, Journey, Setback, Stage
 from stagepost.journey.durations import duration_text
+from stagepost.journey.lines import line_of
 from stagepost.journey.state import NONE, ContactState
 from stagepost.journey.step import step_tick
 from stagepost.journey.switch import Switch, bring
@@ -49,7 +50,7 @@ def rule_changes(old: Journey | None, new: Journey | None) -> tuple[RuleChange, 
     if new is None:
         return () if old is None else (RuleChange(old.name, "journey", "removed", before=old.version),)
     if old is None:
-        return (RuleChange(new.name, "journey", "added", after=new.version, line_after=_line(new, "journey")),)
+        return (RuleChange(new.name, "journey", "added", after=new.version, line_after=line_of(new, "journey")),)
     before, after = _parts(old), _parts(new)
     moved = _moved(old, new)
     found = []
@@ -141,17 +142,17 @@ def _moved(old: Journey, new: Journey) -> set[str]:
 
 
 def _parts(journey: Journey) -> dict[str, _Part]:
-    """Everything that a file says, by rule path: in words, and in which line. What is left at its default is not said."""
-    parts = {key: _Part(text, _line(journey, key)) for key, text in _keys(journey).items()}
+    """Everything that a file says, by rule path: in words, and in which line. Defaults are not said."""
+    parts = {key: _Part(text, line_of(journey, key)) for key, text in _keys(journey).items()}
     for link in journey.links:
         text = link.pattern + (f", means {link.means}" if link.means is not None else "")
-        parts[f"links.{link.name}"] = _Part(text, _line(journey, "links"))
+        parts[f"links.{link.name}"] = _Part(text, line_of(journey, "links"))
     for stage in journey.stages:
         parts[stage.path] = _Part(_stage(stage), stage.position.line)
     for setback in journey.setbacks:
         parts[setback.path] = _Part(_setback(setback), setback.position.line)
     if journey.recover is not None:
-        parts["recover"] = _Part(words_of(journey.recover), _line(journey, "recover"))
+        parts["recover"] = _Part(words_of(journey.recover), line_of(journey, "recover"))
     for exit_ in journey.exits:
         parts[exit_.path] = _Part(words_of(exit_.when), exit_.position.line)
     return parts
@@ -209,9 +210,3 @@ def _bots(bots: Bots | None) -> str | None:
         return None
     spans = ", ".join(f"{name} {duration_text(getattr(bots, name))}" for name in ("instant", "near", "hold"))
     return f"{spans}, burst of {bots.burst_urls} within {duration_text(bots.burst_within)}"
-
-
-def _line(journey: Journey, key: str) -> int | None:
-    """The line where a key of the file stands; None where it is written in a way that no line begins with it."""
-    lines = enumerate(journey.text.splitlines(), start=1)
-    return next((number for number, line in lines if line.startswith(f"{key}:")), None)
