@@ -1,4 +1,4 @@
-"""Reading events for the verbs: files of JSON lines, packed or not, or standard input; bad lines are told and skipped."""
+"""Reading events for the verbs: files of JSON lines, packed or not, or standard input; bad lines are told."""
 
 from __future__ import annotations
 
