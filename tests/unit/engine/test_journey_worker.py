@@ -287,8 +287,9 @@ class Stored:
         return [key.rpartition(" ")[2] for key in sorted(self.values) if key.startswith("\x00definition ")]
 
 
-FIRST = "journey: welcome\nstages: [{subscribed: contact.subscribed}, {engaged: {clicked: any}}, {buyer: order.completed}]\n"
-SHORT = "journey: welcome\nstages: [{subscribed: contact.subscribed}, {buyer: order.completed}]\n"
+HEAD = "journey: welcome\nstages: [{subscribed: contact.subscribed}, "
+FIRST = HEAD + "{engaged: {clicked: any}}, {buyer: order.completed}]\n"
+SHORT = HEAD + "{buyer: order.completed}]\n"
 FINISH = SHORT + "on_change: finish\n"
 BOB, CAROL = [c for c in (f"x{n}" for n in range(99)) if murmur2_partition(c.encode(), PARTITIONS) == 0][:2]
 
