@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from stagepost.edges.errors import Stop
 from stagepost.edges.ports import Mirror
 from stagepost.engine.definitions import (
     ACTIVATION_KEY,
@@ -86,7 +87,7 @@ class RunningJourneys:
             return None
         partition = murmur2_partition(contact.encode(), partitions)
         value = self._values(partition, [contact])[contact]
-        return None if value is None else (partition, unpack(value))
+        return None if value is None else (partition, _unpacked(value))
 
     def states(self, partition: int) -> Iterator[tuple[int, list[tuple[str, ContactState]]]]:
         """All contacts, some at a time: (slots done, contacts with their states)."""
@@ -99,7 +100,7 @@ class RunningJourneys:
             slot = listing.next_slot
             done = self._mirror.slots if slot is None else slot
             values = self._values(partition, contacts)
-            yield done, [(contact, unpack(value)) for contact, value in values.items() if value is not None]
+            yield done, [(contact, _unpacked(value)) for contact, value in values.items() if value is not None]
 
     def story(self, partition: int, contact: str) -> list[Told]:
         """The contact's last moves, in the order of their runs; a gap shows in their numbers."""
@@ -117,3 +118,10 @@ class RunningJourneys:
             if snapshot is not None:
                 values.update(snapshot.values)
         return values
+
+
+def _unpacked(value: bytes) -> ContactState:
+    try:
+        return unpack(value)
+    except ValueError as error:
+        raise Stop(f"{error}: the workers are of a newer version than this command") from error

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stagepost.edges.errors import Stop
 from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.ports import Checkpoint
 from stagepost.edges.running import RunningJourneys
@@ -110,3 +111,9 @@ def test_one_contact_is_found_in_its_partition(mirror: MemoryMirror) -> None:
 def test_what_was_told_twice_is_said_once(mirror: MemoryMirror) -> None:
     (told,) = RunningJourneys(mirror).story(1, CONTACTS[0])
     assert (told.to, told.kind, told.cause) == ("one", "enter", ("e0", "contact.subscribed", None, None))
+
+
+def test_states_of_a_newer_version_are_named_as_that(mirror: MemoryMirror) -> None:
+    mirror.values[1][CONTACTS[0]] = b"\xff"
+    with pytest.raises(Stop, match="newer version"):
+        RunningJourneys(mirror).contact(CONTACTS[0])
