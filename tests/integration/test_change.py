@@ -1,4 +1,4 @@
-"""A journey file is changed: planned against what runs, put in force by workers that are killed, explained afterwards."""
+"""A journey file is changed: planned against what runs, put in force by workers that are killed, then explained."""
 
 from __future__ import annotations
 

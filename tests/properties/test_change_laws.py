@@ -97,7 +97,7 @@ class ChangePlay(Play):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.broker = MemoryBroker(TOPICS)
-        self.mirror.piece = 1  # so that a change takes many batches, and events come between
+        self.mirror.piece = self.random.choice([1, 1, 500])  # mostly many batches for a change, and events between
         self.deployed = 0
 
     def start(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """Laws of a change of definitions, over generated journeys and streams.
 
-When a contact's turn comes changes nothing; nothing that was stored makes a change raise; what a run finishes on acts as
-if nothing had changed.
+When a contact's turn comes changes nothing; nothing that was stored makes a change raise; a change to the same meaning
+is none.
 """
 
 from __future__ import annotations
