@@ -23,7 +23,7 @@ FIELDS = frozenset(
     reason detail error code state result action
     journey stage kind definitions
     alert severity scope_type incident_id rev status channel receiver
-    provider account path name versions
+    provider account path name
     """.split()
 )
 """Every field that a log line may have. None of them can hold what a person or a provider wrote."""

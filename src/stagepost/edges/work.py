@@ -253,9 +253,7 @@ class StatefulWork:
         owned.seq, owned.next_offset = plan.seq, plan.next_offset
         if plan.definitions != owned.definitions:
             owned.definitions = plan.definitions
-            self._log.info(
-                "definitions in force", partition=owned.number, seq=plan.seq, versions=dict(plan.definitions)
-            )
+            self._log.info("in force", partition=owned.number, seq=plan.seq, definitions=dict(plan.definitions))
         now = time.monotonic()
         if placed.timestamp is not None:
             owned.saw(placed.timestamp, now)
