@@ -19,8 +19,11 @@ from msgspec import Struct
 
 from stagepost.events import DAY, HOUR
 
-CODEC = 1
+CODEC = 2
 """First byte of a packed state. A change of any Struct below needs the next number, an up-caster and a golden file."""
+
+READABLE = frozenset({1, 2})
+"""Codecs that are read. 2 added a field at the end of ``Run`` and of ``ContactState``; the defaults cast 1 up."""
 
 SEEN_SPAN = 72 * HOUR
 """A generation of remembered event keys is kept for at least this long after it was closed (design.md 4)."""
@@ -174,6 +177,8 @@ class Run(Struct, array_like=True, gc=False):
     """What each condition has counted, by its key: a number, or a flat list of times and keys (``compile.py``)."""
     timers: dict[int, int] = {}
     """Pending timers: key of the rule's condition to due time. They survive whatever the state does."""
+    version: int = 0
+    """``number`` of the version that an active run finishes on (``on_change: finish``); 0: the one in force."""
 
 
 class ContactState(Struct, array_like=True, gc=False):
@@ -204,6 +209,8 @@ class ContactState(Struct, array_like=True, gc=False):
     lenses: dict[int, Lens] = {}
     runs: dict[str, Run] = {}
     """By journey."""
+    epoch: int = 0
+    """The change of definitions that it was brought up to, as the number of its batch; 0: none so far."""
 
 
 copy_state: Callable[[ContactState], ContactState] = ContactState.__copy__  # type: ignore[attr-defined]
@@ -243,8 +250,8 @@ def pack(state: ContactState) -> bytes:
 
 def unpack(data: bytes) -> ContactState:
     """The state in ``data``; ``ValueError`` when it was not packed by a codec known here."""
-    if not data or data[0] != CODEC:
-        raise ValueError(f"packed state has codec {data[0] if data else 'none'}, this version reads {CODEC}")
+    if not data or data[0] not in READABLE:
+        raise ValueError(f"packed state has codec {data[0] if data else 'none'}, this version reads up to {CODEC}")
     try:
         return _decode(memoryview(data)[1:])
     except msgspec.DecodeError as error:
@@ -254,3 +261,18 @@ def unpack(data: bytes) -> ContactState:
 def next_due(state: ContactState) -> int | None:
     """When the contact's first timer is due, micros; None when it has none."""
     return state.due or None
+
+
+def first_due(state: ContactState) -> int:
+    """When the first pending timer is due, found by looking at all of them; 0: none. What ``due`` must be."""
+    first = 0
+    for run in state.runs.values():
+        if run.timers:
+            due = min(run.timers.values())
+            if not first or due < first:
+                first = due
+    for lens in state.lenses.values():
+        for click in lens.held:
+            if not first or click.due < first:
+                first = click.due
+    return first
