@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
+from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.metrics import Metrics
+from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.edges.running import RunningJourneys
 from stagepost.edges.sns import Certificates
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.dead_letter_guard import GuardConfig
@@ -91,6 +94,12 @@ def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics)
         KafkaLog(kafka, "bridge", "bridge", settings.prefix, Topic.RAW).partitions([Topic.RAW])
     producer = ConfirmedProducer(kafka.base(), TopicNames(settings.prefix))
     return Bridge(address, account_configs(settings), producer, metrics, settings.bridge.public_url)
+
+
+def running_journeys(settings: Settings) -> RunningJourneys:
+    """What the ``journey`` role has in Redis, to look at. Connects when it is asked."""
+    mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
+    return RunningJourneys(mirror)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

@@ -25,6 +25,8 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "journeys": ("validate", "explain-code", "test"),
         "simulate": ("simulate",),
         "graph": ("graph",),
+        "plan": ("plan",),
+        "explain": ("explain",),
         "schema": ("schema",),
         "run": ("run",),
         "topics": ("topics",),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import count
+from zlib import crc32
 
 from stagepost.edges.errors import Drop, Fenced, MissingTopics, RecordsGone, Unstable
 from stagepost.edges.ports import (
@@ -21,15 +22,18 @@ from stagepost.edges.ports import (
     ChangeKind,
     Checkpoint,
     Committed,
+    Keys,
     Membership,
     Outcome,
     Placed,
     Snapshot,
     StateChange,
     StateRecord,
+    Told,
     decode_committed,
 )
 from stagepost.engine.plan import Emit, Headers, Record, Topic
+from stagepost.engine.story import STORY
 from stagepost.events import murmur2_partition
 
 
@@ -37,17 +41,19 @@ class MemoryMirror:
     """``ports.Mirror`` without a server. The three attributes may be looked at, copied and put back (a rollback)."""
 
     piece = 500
+    slots = 8
 
     def __init__(self) -> None:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.values: dict[int, dict[str, bytes]] = {}
         self.timers: dict[int, dict[str, int]] = {}
+        self.stories: dict[tuple[int, str], list[bytes]] = {}
         self._lock = threading.Lock()
 
     def flush(self) -> None:
         """Everything is gone, as after FLUSHALL."""
         with self._lock:
-            self.checkpoints, self.values, self.timers = {}, {}, {}
+            self.checkpoints, self.values, self.timers, self.stories = {}, {}, {}, {}
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         return self.checkpoints.get(partition)
@@ -59,6 +65,17 @@ class MemoryMirror:
                 return None
             values = self.values.get(partition, {})
             return Snapshot(at.seq, at.nonce, at.partial, {key: values.get(key) for key in keys})
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        with self._lock:
+            at = self.checkpoints.get(partition)
+            if at is None:
+                return None
+            found: list[str] = []
+            while slot < self.slots and len(found) < enough:
+                found += [key for key in self.values.get(partition, {}) if crc32(key.encode()) % self.slots == slot]
+                slot += 1
+            return Keys(at.seq, at.nonce, tuple(found), slot if slot < self.slots else None)
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         with self._lock:
@@ -90,6 +107,16 @@ class MemoryMirror:
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         return dict(self.values.get(partition, {}))
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        with self._lock:
+            for contact, move in told:
+                kept = self.stories.pop((partition, contact), [])
+                if move:
+                    self.stories[partition, contact] = [*kept, move][-STORY:]
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        return tuple(self.stories.get((partition, contact), ()))
 
     def close(self) -> None:
         """Nothing to let go of."""

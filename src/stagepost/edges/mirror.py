@@ -18,10 +18,14 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import Checkpoint, Mirror, Outcome, Snapshot, StateChange
+from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange, Told
+from stagepost.engine.story import STORY
 
 _PAGE = 10_000
 """Timers per ZRANGE: a few milliseconds of Redis' one thread."""
+
+_SLOTS_AT_ONCE = 512
+"""Buckets looked into by one listing: below a millisecond where they are empty."""
 
 _T = TypeVar("_T")
 
@@ -52,6 +56,8 @@ class RedisMirror:
         self._apply = _script(client, "apply.lua")
         self._read = _script(client, "read.lua")
         self._wipe = _script(client, "wipe.lua")
+        self._list = _script(client, "keys.lua")
+        self._tell = _script(client, "story.lua")
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         with _routed("reading the checkpoint of the mirror"):
@@ -68,6 +74,20 @@ class RedisMirror:
             return None
         values = dict(zip(keys, answer[3:], strict=True))
         return Snapshot(int(answer[0]), answer[1].decode(), answer[2] == b"1", values)
+
+    @property
+    def slots(self) -> int:
+        return BUCKETS
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        end = min(slot + _SLOTS_AT_ONCE, BUCKETS)
+        with _routed("listing states of the mirror"):
+            answer = self._list([self._keys.checkpoint(partition)], [self._keys.buckets(partition), slot, end, enough])
+        if not answer:
+            return None
+        seq, nonce, then, *keys = answer
+        found = tuple(key.decode() for key in keys)
+        return Keys(int(seq), nonce.decode(), found, int(then) if int(then) < BUCKETS else None)
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         fields = _encode(then)
@@ -106,6 +126,18 @@ class RedisMirror:
                 answers: list[Mapping[bytes, bytes]] = pipeline.execute()
             for answer in answers:
                 found.update((key.decode(), value) for key, value in answer.items())
+        return found
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        # The checkpoint's key stands for the partition's slot in a cluster.
+        keys, args = [self._keys.checkpoint(partition)], [self._keys.stories(partition), STORY]
+        for start in range(0, len(told), self.piece):
+            with _routed("telling the moves of contacts"):
+                self._tell(keys, args + [each for pair in told[start : start + self.piece] for each in pair])
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        with _routed("reading the moves of a contact"):
+            found: list[bytes] = self._client.lrange(self._keys.stories(partition) + contact, 0, -1)  # type: ignore[assignment]
         return found
 
     def close(self) -> None:

@@ -271,6 +271,10 @@ StateChange = tuple[str, bytes | None, int | None]
 """State key, packed state (None: tombstone), next due time in micros (None: no timer)."""
 
 
+Told = tuple[str, bytes]
+"""Contact and one move of it, packed; empty: all that was told of it is to be forgotten."""
+
+
 class Snapshot(Struct, frozen=True):
     """What a read saw, and of which batch: ``values`` holds every key that was asked for."""
 
@@ -278,6 +282,18 @@ class Snapshot(Struct, frozen=True):
     nonce: str
     partial: bool
     values: Mapping[str, bytes | None]
+
+
+class Keys(Struct, frozen=True):
+    """State keys that a listing saw, and of which batch, or of a part of the next one too.
+
+    ``next_slot`` None: those of the last slot are among them.
+    """
+
+    seq: int
+    nonce: str
+    keys: tuple[str, ...]
+    next_slot: int | None
 
 
 class Mirror(Protocol):
@@ -294,6 +310,15 @@ class Mirror(Protocol):
         """Values and the batch they show, seen at one instant; None where there is no checkpoint."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """In how many slots the states of a partition lie; where a key lies never changes."""
+        ...
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        """State keys from ``slot`` on, seen at one instant: whole slots, until there are ``enough``, or many slots."""
+        ...
+
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         """Compare-and-set from batch ``expected`` under ``then.nonce`` to ``then``, all changes in one instant."""
         ...
@@ -308,6 +333,14 @@ class Mirror(Protocol):
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         """All states. For small state only."""
+        ...
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        """Add to the stories of contacts, outside the chain of batches: at least once, the newest are kept."""
+        ...
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        """What was told of a contact, the oldest first; a move may be there twice."""
         ...
 
     def close(self) -> None: ...

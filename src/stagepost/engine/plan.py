@@ -109,6 +109,26 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     caused_at: Sequence[int] = ()
     """Times of the events that moved somebody, micros: from each to the commit is what people wait for."""
     definitions: Mapping[str, str] = {}
+    told: Sequence[tuple[str, bytes]] = ()
+    """For the view of contacts' last moves: contact and packed move; empty, where the contact is to be forgotten."""
+
+
+class Sweep(Struct, frozen=True):
+    """Which part of a partition's states is wanted next, to be brought up to other definitions."""
+
+    slot: int
+    """States lie in slots, which are swept in order."""
+    since: int
+    """The batch that a Listing must show at least: of what came later nothing has to be brought up."""
+
+
+class Listing(Struct, frozen=True):
+    """The state keys of the slots from where a Sweep begins up to ``next_slot`` (None: to the last)."""
+
+    keys: tuple[str, ...]
+    next_slot: int | None
+    slots: int
+    """How many there are."""
 
 
 class Stateless(Protocol):
@@ -131,6 +151,7 @@ class Batch(Protocol):
 
 _P = TypeVar("_P")
 _B = TypeVar("_B", bound=Batch)
+_G = TypeVar("_G", contravariant=True)
 
 
 class KeyedProcessor(Protocol[_P, _B]):
@@ -152,6 +173,11 @@ class KeyedProcessor(Protocol[_P, _B]):
     @property
     def announces(self) -> bool:
         """Whether ``assigned`` wants the states; reading all of them is for roles with small state."""
+        ...
+
+    @property
+    def switching(self) -> Switching[_P, _B] | None:
+        """How its partitions change what they compute with; None when they do not."""
         ...
 
     def due(self, value: bytes) -> int | None:
@@ -190,6 +216,26 @@ class KeyedProcessor(Protocol[_P, _B]):
 
         Empty unless ``announces``.
         """
+        ...
+
+
+class Switching(Protocol[_G, _B]):
+    """The part of a keyed processor that brings the states of a partition up to other definitions, piece by piece."""
+
+    def wants(self, partition: _G) -> Collection[str]:
+        """State keys to ``load`` before anything is read; asked again until there are none, which is nearly always."""
+        ...
+
+    def pending(self, partition: _G) -> bool:
+        """Whether there is something to do even without a record."""
+        ...
+
+    def sweep(self, partition: _G, slots: int) -> Sweep | None:
+        """What to list for the next batch, of ``slots`` slots; None, nearly always, when all states are up to date."""
+        ...
+
+    def swept(self, partition: _G, batch: _B, listing: Listing) -> _B:
+        """The batch with the states of ``listing`` added to it, and to its ``needs``."""
         ...
 
 

@@ -175,7 +175,7 @@ def _try_enter(scene: Scene, journey: JourneyProgram, run: Run, mine: list[Leaf]
         if not stage.holds(run.facts, scene.at, scene.state.register):
             continue
         kind = "reenter" if run.number else "enter"
-        run.status, run.number, run.move = ACTIVE, run.number + 1, 0
+        run.status, run.number, run.move, run.version = ACTIVE, run.number + 1, 0, 0
         run.facts, run.timers, run.recovered = {}, {}, 0
         run.peaked = run.goal = False
         run.began = scene.at
@@ -291,6 +291,19 @@ def stall(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     rule = journey.stages[journey.rank[run.place]].path
     credit = _credit(scene, journey)
     _write(scene, journey, run, "stall", run.place, run.place, rule, at, at - run.since, False, credit)
+
+
+def migrate(scene: Scene, journey: JourneyProgram, run: Run, place: int) -> None:
+    """Put the run into a stage because the changed definition has no such place any more."""
+    at = max(scene.at, run.last)
+    source, dwell = run.place, at - run.since
+    stage = journey.stages[place]
+    run.place = run.stage = stage.name
+    if place > journey.rank.get(run.best, -1):
+        run.best = stage.name
+    _settle(journey, run, at)
+    run.settled = at
+    _write(scene, journey, run, "migrate", source, stage.name, stage.path, at, dwell, False, _credit(scene, journey))
 
 
 def _settle(journey: JourneyProgram, run: Run, at: int) -> None:

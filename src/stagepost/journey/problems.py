@@ -208,13 +208,6 @@ BAD_EXPECT = _error(
     "6d interested -> drifting",
     _STAGED + "tests:\n  - name: enters\n    events: [0d contact.subscribed]\n    expect: [0d subscribed]\n",
 )
-NOT_YET = _error(
-    "SP501",
-    "not available yet",
-    "The language has this word, this version does not act on it.",
-    "on_change: keep",
-    _STAGED + "on_change: finish\n",
-)
 UNREACHABLE = _warning(
     "SP601",
     "stage that nobody stays in",

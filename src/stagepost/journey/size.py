@@ -69,7 +69,7 @@ def bound(program: Program, text_bytes: int | None = None) -> Bound:
         consent=FRONT + (PURPOSES + 2) * (texts.purpose + 1 + TIME + SMALL + TIME + TIME),
         clicks=_evidence(program) + FRONT + sum(_lens(program, lens, texts) for lens in program.lenses),
         journeys={journey.name: _run(journey) for journey in program.journeys},
-        rest=1 + FRONT + TIME + TIME + FRONT,
+        rest=1 + FRONT + TIME + TIME + FRONT + TIME,
     )
 
 
@@ -121,7 +121,7 @@ def _run(journey: JourneyProgram) -> int:
     names = [place.name for place in definition.stages] + [place.name for place in definition.setbacks]
     names += [exit_.name for exit_ in definition.exits] + [CONSENT_EXIT]
     longest = max(map(_name, names))
-    fields = SMALL + 2 * TIME + 3 * longest + 5 * TIME + 3 * SMALL + 4 * TIME
+    fields = SMALL + 2 * TIME + 3 * longest + 5 * TIME + 3 * SMALL + 4 * TIME + KEY
     facts = FRONT + sum(KEY + fact_bytes(leaf) for leaf in journey.leaves.values())
     timers = FRONT + (KEY + TIME) * (1 + sum(bool(leaf.kind) for leaf in journey.leaves.values()))
     return _name(journey.name) + FRONT + fields + facts + timers

@@ -122,7 +122,7 @@ WORDS = st.text(max_size=12) | st.sampled_from(
 URLS = st.builds("{}://{}/{}/{}".format, st.sampled_from(["http", "mailto"]), WORDS | st.just("x.com"), WORDS, WORDS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.builds(

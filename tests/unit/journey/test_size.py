@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tests.properties.test_journey_laws import TYPES, journeys
 from tests.scenarios.story import START, Partition
 
-from stagepost.events import MICROS, MINUTE, Event
+from stagepost.events import DAY, HOUR, MICROS, MINUTE, Event
 from stagepost.journey import conditions as c
 from stagepost.journey.compile import compile_program
-from stagepost.journey.conditions import Leaf
+from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.journey.size import bound, fact_bytes
-from stagepost.journey.state import ContactState, pack
+from stagepost.journey.state import ACTIVE, ContactState, Run, pack
 from stagepost.journey.step import step_event
 
 EVERYTHING = """
@@ -152,15 +152,33 @@ def test_the_bound_follows_the_definition() -> None:
     assert sizes[1].dedup == sizes[0].dedup
 
 
-def test_every_kind_of_leaf_has_a_bound_and_an_unknown_one_is_noticed() -> None:
-    kinds = [kind for kind in vars(c).values() if isinstance(kind, type) and issubclass(kind, Leaf)]
-    for kind in kinds:
-        leaf = kind(1, 0, "p", None)
-        for field in ("n", "span", "grace"):
-            if hasattr(kind, field):
-                setattr(leaf, field, 3)
-        if kind is Leaf:
-            with pytest.raises(TypeError, match="has no bound"):
-                fact_bytes(leaf)
-        else:
-            assert 0 <= fact_bytes(leaf) < 400
+KINDS = [kind for kind in vars(c).values() if isinstance(kind, type) and issubclass(kind, Leaf)]
+
+
+def of(kind: type[Leaf]) -> Leaf:
+    leaf = kind(1, 0, "p", None)
+    for field, value in {"n": 9, "span": 300 * DAY, "grace": DAY, "opens": False}.items():
+        if hasattr(kind, field):
+            setattr(leaf, field, value)
+    return leaf
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (Leaf, c.Timer, c.Signal)])
+def test_what_a_leaf_keeps_never_passes_its_bound_and_comes_to_it(kind: type[Leaf]) -> None:
+    leaf, run, largest = of(kind), Run(status=ACTIVE), 0
+    for number in range(300):
+        at = START + number * HOUR
+        leaf.count(run, Hit(at, 2**31 + number, at - DAY, 0), c.THEN if number % 2 else c.FIRST | c.THEN)
+        if number % 40 == 39 and leaf.kind:
+            leaf.fire(run, at)
+        if leaf.key in run.facts:
+            largest = max(largest, size(run.facts[leaf.key]))
+            assert size(run.facts[leaf.key]) <= fact_bytes(leaf)
+    spread = kind is c.MissedLeaf  # keeps fewer times the closer they lie, hence far from all it may
+    assert fact_bytes(leaf) * (0.1 if spread else 0.9) <= largest
+
+
+def test_a_kind_of_leaf_without_a_bound_is_noticed() -> None:
+    with pytest.raises(TypeError, match="has no bound"):
+        fact_bytes(of(Leaf))
+    assert 0 == fact_bytes(of(c.Signal))

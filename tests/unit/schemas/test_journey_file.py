@@ -61,6 +61,38 @@ def test_the_broken_file_of_each_code_validates_only_if_its_fault_is_none_of_str
     assert valid(CATALOGUE[code].broken) == (code not in STRUCTURE)
 
 
+BOUNDS: dict[str, tuple[int, Any]] = {
+    # the most that is allowed, and a file with so many
+    "times": (100, lambda n: {"stages": [{"one": {"clicked": "any", "times": n}}]}),
+    "sends": (20, lambda n: {"stages": [{"one": {"no_click": {"sends": n, "grace": "2d"}}}]}),
+    "urls": (16, lambda n: {"bots": {"burst": {"urls": n}}}),
+    "stages": (64, lambda n: {"stages": [{f"s{i}": f"a.b{i}"} for i in range(n)]}),
+    "setbacks": (32, lambda n: {"setbacks": [{f"b{i}": {"quiet": "3d", "until": "never"}} for i in range(n)]}),
+    "exits": (32, lambda n: {"exits": [{f"e{i}": f"a.b{i}"} for i in range(n)]}),
+    "any": (50, lambda n: {"stages": [{"one": {"any": [f"a.b{i}" for i in range(n)]}}]}),
+    "all": (50, lambda n: {"stages": [{"one": {"all": [f"a.b{i}" for i in range(n)]}}]}),
+    "links": (200, lambda n: {"links": {f"l{i}": "x.com" for i in range(n)}}),
+    "labels": (32, lambda n: {"labels": {f"l{i}": "x" for i in range(n)}}),
+    "sends of a journey": (100, lambda n: {"sends": [f"c{i}" for i in range(n)]}),
+    "tests": (200, lambda n: {"tests": [{"name": "t", "events": [], "expect": []}] * n}),
+    "lines of a test": (1000, lambda n: {"tests": [{"name": "t", "events": ["0d a.b"] * n, "expect": []}]}),
+    "where": (100, lambda n: {"stages": [{"one": {"event": "a.b", "where": {f"f{i}": 1 for i in range(n)}}}]}),
+    "name": (64, lambda n: {"journey": "j" * n}),
+    "text": (1024, lambda n: {"title": "t" * n}),
+    "path": (256, lambda n: {"stages": [{"one": {"event": "a.b", "where": {"p" * n: 1}}}]}),
+    "type": (256, lambda n: {"stages": [{"one": "a." + "b" * (n - 2)}]}),
+    "digits of a duration": (9, lambda n: {"lateness": "1d".rjust(n + 1, "0")}),
+}
+
+
+@pytest.mark.parametrize(("most", "file"), BOUNDS.values(), ids=BOUNDS)
+def test_schema_and_parser_have_the_same_bounds(most: int, file: Any) -> None:
+    for number, fine in ((most, True), (most + 1, False)):
+        whole = {"journey": "j", "stages": [{"one": "a.b"}], **file(number)}
+        codes = [problem.code.id for problem in parse_journey(json.dumps(whole), "j").problems]
+        assert (fine, fine) == (CHECK.is_valid(whole), not STRUCTURE.intersection(codes)), codes
+
+
 # Random trees, right and nearly right
 
 
@@ -120,7 +152,11 @@ EVENTS = st.one_of(
     TYPES,
 )
 TIMERS = st.one_of(
-    head("no_click", some(sends=NUMBERS, grace=DURATIONS, count=mostly(["sent"], ["opened"])) | DURATIONS),
+    head(
+        "no_click",
+        st.fixed_dictionaries({"sends": NUMBERS, "grace": DURATIONS}, optional={"count": mostly(["sent"], ["opened"])})
+        | some(sends=NUMBERS, grace=DURATIONS),
+    ),
     head("quiet", DURATIONS | some(for_=DURATIONS, opens=mostly([True, False], [1, "yes"]))),
     head("stuck", DURATIONS),
     head("after", DURATIONS),

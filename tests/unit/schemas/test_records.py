@@ -78,7 +78,7 @@ def test_events_transitions_and_memberships_of_any_journey_validate(
     records: dict[str, list[Any]] = {"event": list(stream), "transition": [], "membership": []}
     for contact, step in partition.steps:
         records["transition"] += step.moves
-        records["membership"] += memberships(partition.program, contact, step)
+        records["membership"] += memberships(contact, step)
     for name, made in records.items():
         check = Draft202012Validator(schema_of(name))
         for record in made:
