@@ -22,11 +22,11 @@ def test_values_are_shown_with_their_origin_and_secrets_masked(capsys: pytest.Ca
     assert 0 == run(["config", "show", "--origin", "--config", "mine.toml", "--redis", "redis://u:pw@h/0"])
     output = capsys.readouterr()
     lines = output.out.splitlines()
-    assert "prefix                       'acme.'  (mine.toml)" in lines
-    assert "identity.tenant_key          '**********'  (mine.toml)" in lines
-    assert "engine.batch                 7  (STAGEPOST_ENGINE__BATCH)" in lines
-    assert "redis.url                    'redis://u:**********@h/0'  (flag)" in lines
-    assert "engine.piece                 500  (default)" in lines
+    assert "prefix                     'acme.'  (mine.toml)" in lines
+    assert "identity.tenant_key        '**********'  (mine.toml)" in lines
+    assert "engine.batch               7  (STAGEPOST_ENGINE__BATCH)" in lines
+    assert "redis.url                  'redis://u:**********@h/0'  (flag)" in lines
+    assert "engine.piece               500  (default)" in lines
     assert "" == output.err
 
 
