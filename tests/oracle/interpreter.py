@@ -117,6 +117,8 @@ class Case:
         """Name, ``at`` and ``seq`` of the last exit."""
         self.records: list[dict[str, Any]] = []
         self.fired: list[Fired] = []
+        self.withdrawn = 0
+        """``seq`` of the last withdrawal of consent: what ``quiet`` counted from went with the engagement."""
         self.pending_now: list[Timer] | None = None
         self.names = [stage.name for stage in journey.stages]
 
@@ -260,7 +262,7 @@ class Case:
         since = self.scope(since_setback)
         if not since_setback and (run or any(self.ends_quiet(leaf, fact) for fact in since)):
             since = self.facts
-        times = [fact.t for fact in since if self.ends_quiet(leaf, fact)]
+        times = [fact.t for fact in since if fact.seq > self.withdrawn and self.ends_quiet(leaf, fact)]
         if run and since_setback:
             times.append(run.setback_at)
         elif run:
@@ -626,6 +628,7 @@ class Case:
     def withdraw(self, t: int, seq: int, fact: Fact) -> None:
         """``contact.consent_withdrawn`` ends the run and deletes the stored engagement."""
         self.held = []
+        self.withdrawn = seq
         self.facts = [one for one in self.facts if one.type not in UNCERTAIN and not one.custom]
         if self.active:
             self.leave("consent_withdrawn", "consent", t, seq, _Now(self, t, fact, None))

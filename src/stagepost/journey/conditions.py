@@ -35,6 +35,10 @@ SLACK = 16
 
 EVERYWHERE = 1 << 30
 
+NOTHING_SINCE_EXIT = -1
+OPENS_SINCE_EXIT = -2
+"""``Run.settled`` after an exit, until activity comes: without a run, counting runs since the last exit."""
+
 
 class Hit(Struct, gc=False):
     """One event as leaves count it. ``group``: its campaign, else its message, as a number; 0 for neither."""
@@ -271,6 +275,8 @@ class QuietLeaf(Timer):
         active = max(run.active, run.opened) if self.opens else run.active
         if run.status == ACTIVE:
             active = max(active, run.settled if self.back is None else run.since)
+        elif run.settled == NOTHING_SINCE_EXIT or (run.settled == OPENS_SINCE_EXIT and not self.opens):
+            return 0
         return max(active, since) if active else 0
 
 
