@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from stagepost.events import DAY
 from stagepost.journey.state import ACTIVE, Fact, Run, Withdrawal
 
 Register = dict[str, Withdrawal]
@@ -32,6 +33,9 @@ THEN = 2
 SLACK = 16
 """Times kept beyond what is asked for, so that events out of order within ``lateness`` still find theirs."""
 
+
+LATE_FIRST = 7 * DAY
+"""How far beyond lateness a ``first`` still finds the ``then`` that arrived before it."""
 
 EVERYWHERE = 1 << 30
 
@@ -354,7 +358,7 @@ class MissedLeaf(Leaf):
         if bits & FIRST and not armed and consented and not any(at <= then <= at + span for then in thens):
             armed = at
         if bits & THEN:
-            oldest = hit.horizon - span
+            oldest = hit.horizon - span - LATE_FIRST
             thens = [time for time in thens if time > oldest]
             insort(thens, at)
             thens = _spread(thens, span)[-SLACK:]
