@@ -237,11 +237,13 @@ def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState,
 def _match_links(
     route: Route, event: Event, at: int, state: ContactState, links: Sequence[int], touched: dict[int, Touches]
 ) -> None:
-    """A click under two links of one condition is one match of it."""
+    """A click under two links of one condition is one match of it; one way to match it is enough."""
     found: dict[tuple[int, int], Entry] = {}
     for link in links:
         for entry in route.by_link.get(link, ()):
-            found.setdefault((id(entry.leaf), entry.bits), entry)
+            key = id(entry.leaf), entry.bits
+            if key not in found and (entry.match is None or entry.match(event, at, state)):
+                found[key] = entry
     _match(found.values(), event, at, state, touched)
 
 
