@@ -28,7 +28,7 @@ from stagepost.events import (
 )
 from stagepost.journey import register
 from stagepost.journey.compile import SUBSCRIPTIONS, JourneyProgram, Program, is_custom
-from stagepost.journey.conditions import Hit, Leaf
+from stagepost.journey.conditions import NOTHING_SINCE_EXIT, OPENS_SINCE_EXIT, Hit, Leaf
 from stagepost.journey.result import Count
 from stagepost.journey.state import ACTIVE, EXITED, ContactState, Held, Run, copy_run, number
 
@@ -117,8 +117,12 @@ def _watch(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     at = scene.at
     if scene.type == "email.opened":
         run.opened = max(run.opened, at)
+        if run.settled == NOTHING_SINCE_EXIT:
+            run.settled = OPENS_SINCE_EXIT
         return
     run.active = max(run.active, at)
+    if run.status == EXITED:
+        run.settled = 0
     if scene.type == "email.clicked" and journey.no_clicks and at >= run.clicked and at >= run.recovered:
         run.clicked = at
         for leaf in journey.no_clicks:
@@ -279,6 +283,7 @@ def exit_run(scene: Scene, journey: JourneyProgram, run: Run, name: str, rule: s
     source, dwell = run.place, at - run.since
     run.status, run.place, run.stage = EXITED, name, ""
     run.since, run.stalled = at, False
+    run.settled = NOTHING_SINCE_EXIT
     run.facts, run.timers = {}, {}
     scene.retimed = True
     _write(scene, journey, run, "exit", source, name, rule, at, dwell, False, credit)

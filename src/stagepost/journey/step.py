@@ -251,11 +251,13 @@ def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState,
 def _match_links(
     route: Route, event: Event, at: int, state: ContactState, links: Sequence[int], touched: dict[int, Touches]
 ) -> None:
-    """A click under two links of one condition is one match of it."""
+    """A click under two links of one condition is one match of it; one way to match it is enough."""
     found: dict[tuple[int, int], Entry] = {}
     for link in links:
         for entry in route.by_link.get(link, ()):
-            found.setdefault((id(entry.leaf), entry.bits), entry)
+            key = id(entry.leaf), entry.bits
+            if key not in found and (entry.match is None or entry.match(event, at, state)):
+                found[key] = entry
     _match(found.values(), event, at, state, touched)
 
 
@@ -283,6 +285,10 @@ def _consent(scene: Scene, event: Event) -> None:
     """Let a word on consent act where it is the newest: timers start, or the run and what was stored end."""
     program, state = scene.program, scene.state
     given = event.type == "contact.consent_given"
+    asking = [
+        journey for indexes in program.by_purpose.values() for journey in map(program.journeys.__getitem__, indexes)
+    ]
+    before = {journey.name: register.consent_since(state, journey.definition.consent) for journey in asking}
     for purpose in register.record_consent(state, event, scene.at):
         if purpose:
             names: Iterable[str] = (purpose,)
@@ -301,6 +307,13 @@ def _consent(scene: Scene, event: Event) -> None:
                 retime_all(scene, journey, run)
             else:
                 _forget_engagement(scene, journey, run)
+            state.runs = {**state.runs, journey.name: run}
+            del before[journey.name]
+    for journey in asking:  # an older word does not decide, but may move the time from which timers count
+        since = register.consent_since(state, journey.definition.consent)
+        if before.get(journey.name, since) != since and (known := state.runs.get(journey.name)) is not None:
+            run = own(known)
+            retime_all(scene, journey, run)
             state.runs = {**state.runs, journey.name: run}
 
 
