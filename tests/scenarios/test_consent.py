@@ -10,6 +10,7 @@ from tests.scenarios.story import (
     click,
     clicked,
     event,
+    exit_,
     flat,
     is_,
     journey,
@@ -127,6 +128,61 @@ CASES = [
         asking(setbacks=[setback("s", d.Stuck(span("3d")), until="never")]),
         [BEGIN],
         [ENTERED, "3d a -> s"],
+    ),
+    (
+        "opens, replies and custom activities are engagement, deliveries and withdrawals are none",
+        journey(
+            [
+                stage("a", is_("contact.subscribed")),
+                stage("b", d.AnyOf((d.Opened(), is_("email.replied"), is_("page.seen")))),
+                stage("c", is_("email.delivered")),
+            ],
+            consent=DENIED,
+        ),
+        [BEGIN, event("1d", "email.opened"), event("2d", "email.replied"), event("3d", "page.seen"), sent("4d", "x")],
+        [ENTERED, "4d a -> c"],
+    ),
+    (
+        "consent to nothing that has a name is no consent",
+        asking(),
+        [BEGIN, event("1d", "contact.consent_given", data={"purpose": 7}), click("2d")],
+        [ENTERED],
+    ),
+    (
+        "quiet stops when consent is withdrawn, with and without a run",
+        journey([stage("lapsed", d.Quiet(span("3d")))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d")],
+        [],
+    ),
+    (
+        "no_click does not run without consent",
+        asking(setbacks=[setback("s", d.NoClick(1, span("1d")), until="never")]),
+        [BEGIN, sent("1d", "x")],
+        [ENTERED],
+    ),
+    (
+        "missed does not run without consent",
+        asking(setbacks=[setback("s", d.Missed(is_("email.delivered"), is_("x.y"), span("1d")), until="never")]),
+        [BEGIN, sent("1d", "x")],
+        [ENTERED],
+    ),
+    (
+        "given after a withdrawal counts from then",
+        asking(consent=GRANTED, setbacks=[setback("s", d.Quiet(span("3d")), until="never")], reenter=d.Reenter(0)),
+        [BEGIN, withdrawn("1d"), event("2d", "contact.subscribed"), given("5d")],
+        [ENTERED, "1d a -> consent_withdrawn", "2d none -> a", "8d a -> s"],
+    ),
+    (
+        "never_after may name consent_withdrawn",
+        asking(consent=GRANTED, reenter=d.Reenter(span("1d"), ("consent_withdrawn",))),
+        [BEGIN, withdrawn("1d"), given("2d"), event("9d", "contact.subscribed")],
+        [ENTERED, "1d a -> consent_withdrawn"],
+    ),
+    (
+        "the exit for consent comes before every other rule",
+        asking(exits=(exit_("out", is_("contact.consent_withdrawn")),), consent=GRANTED),
+        [BEGIN, withdrawn("1d")],
+        [ENTERED, "1d a -> consent_withdrawn"],
     ),
 ]
 
