@@ -27,6 +27,9 @@ BIN = 5 * MINUTE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+FIRST_TIME, LAST_TIME = -62_135_596_800 * MICROS, 253_402_300_800 * MICROS - 1
+"""The first and the last microsecond, in UTC, that RFC 3339 can write."""
+
 EMAIL_TYPES = frozenset(
     "email." + name
     for name in (
@@ -274,8 +277,9 @@ class MetricWindow(Struct, frozen=True, kw_only=True):
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime (exact: a double holds them below the year 2255)."""
-    return round(moment.timestamp() * MICROS)
+    """Microseconds since the epoch of an aware datetime, exactly."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
 
 
 def from_micros(at: int) -> datetime:
@@ -304,11 +308,17 @@ def _date(day: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else."""
+    """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else.
+
+    A time that no year of four digits holds in UTC is none: it could not be written again.
+    """
     try:
-        return micros(msgspec.convert(text, Instant))
+        at = micros(msgspec.convert(text, Instant))
     except msgspec.ValidationError as error:
         raise ValueError(f"not an RFC 3339 time with a zone: {text!r}") from error
+    if not FIRST_TIME <= at <= LAST_TIME:
+        raise ValueError(f"not a time of the years 1 to 9999 in UTC: {text!r}")
+    return at
 
 
 def seconds(span: int) -> int | float:

@@ -1070,6 +1070,12 @@ MISSED = [
         [BEGIN, event("1d", "x.first"), event("2d12h", "x.other"), event("2d", "x.then")],
         [ENTERED],
     ),
+    (
+        "an arming that is due in the past fires before anything else of the contact",
+        back(FIRST_THEN, lateness=span("1h")),
+        [BEGIN, event("5d", "x.other"), event("2d", "x.first"), event("3d", "x.then")],
+        [ENTERED, "4d a -> s"],
+    ),
 ]
 
 CLOCKS = [

@@ -184,6 +184,24 @@ CASES = [
         [BEGIN, withdrawn("1d")],
         [ENTERED, "1d a -> consent_withdrawn"],
     ),
+    (
+        "consent given after a stall reports no other in that stay",
+        journey([stage("a", is_("contact.subscribed"), "3d")], consent=DENIED),
+        [BEGIN, given("10d")],
+        [ENTERED, "3d stall a"],
+    ),
+    (
+        "withdrawn deletes what was counted without a run",
+        journey([stage("a", d.AllOf((is_("page.seen"), is_("x.go"))))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d"), given("2d"), event("3d", "x.go")],
+        [],
+    ),
+    (
+        "withdrawn deletes the activity that quiet counted from",
+        journey([stage("lapsed", d.Quiet(span("3d")))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d"), given("2d")],
+        [],
+    ),
 ]
 
 
@@ -198,6 +216,17 @@ def test_refusals_are_counted_per_journey() -> None:
     partition.batch(flat([BEGIN, click("1d"), event("2d", "page.seen"), sent("3d", "x")]))
 
     assert [(), ("one", "three"), ("one", "three"), (), ()] == [step.refused for _, step in partition.steps]
+
+
+def test_records_of_a_withdrawal_for_all_purposes_go_by_journey_name() -> None:
+    journeys = [
+        asking(name=name, consent=d.Consent(purpose, "granted"))
+        for name, purpose in (("a", "ads"), ("b", "tracking"), ("c", "ads"))
+    ]
+
+    moves = play(journeys, [BEGIN, withdrawn("1d", None)])
+
+    assert [f"{name}: 1d a -> consent_withdrawn" for name in "abc"] == moves[3:]
 
 
 def test_the_exit_has_rule_consent_and_no_credit() -> None:

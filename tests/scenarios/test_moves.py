@@ -425,6 +425,36 @@ MOVES = [
         [event("10d", "x.other"), event("2d", "begin.now"), event("9d12h", "x.b")],
         ["9d12h none -> b"],
     ),
+    (
+        "a recovery acts only by an event of until's own, leaves under not excepted",
+        abc(setbacks=[setback("s", is_("x.s"), until=d.AllOf((is_("x.up"), d.Not(unsubscribed("any")))))]),
+        days("begin.now", "x.s", "email.unsubscribed", "x.up", "email.resubscribed", "x.s", "x.up"),
+        [ENTERED, "1d a -> s", "6d s -> a"],
+    ),
+    (
+        "a recovery goes back to the best stage though that holds no more",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", is_("x.b", within="1h"))],
+            setbacks=[setback("s", is_("x.s"), until=is_("x.up"))],
+        ),
+        days("begin.now", "x.b", "x.s", "x.up"),
+        [ENTERED, "1d a -> b", "2d b -> s", "3d s -> b"],
+    ),
+    (
+        "an event of the best stage and of a higher one that does not hold moves nowhere",
+        journey([stage("a", is_("begin.now")), stage("b", is_("x.b")), stage("c", d.AllOf((is_("x.b"), is_("x.c"))))]),
+        days("begin.now", "x.b", "x.b"),
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "a stage that came to hold by itself waits for an event of its own",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", d.AllOf((is_("x.one"), d.Not(unsubscribed("any")))))],
+            setbacks=[setback("s", is_("x.s", times=9), until="never")],
+        ),
+        days("begin.now", "email.unsubscribed", "x.one", "email.resubscribed", "x.s", "x.one"),
+        [ENTERED, "5d a -> b"],
+    ),
 ]
 
 
@@ -464,6 +494,25 @@ def test_timers_fire_by_due_then_contact_then_journey_then_kind_then_rule_path()
         "y first: 1d two -> zed",
         "y second: 1d stall a",
     ] == [f"{move.contact} {line(move, journeys=True)}" for move in moves]
+
+
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_timers_of_one_time_fire_by_contact_whoever_came_with_this_batch(first: str) -> None:
+    partition = Partition(abc(exits=(exit_("expired", d.After(span("1d"))),)))
+    second = "y" if first == "x" else "x"
+
+    partition.batch([event("0d", "begin.now", contact=first)])
+    moves = partition.batch([event("0d", "begin.now", contact=second), event("2d", "x.other", contact="z")])
+
+    assert ["x", "y"] == [move.contact for move in moves if move.kind == "exit"]
+
+
+def test_at_most_one_move_a_recovery_comes_before_an_advance() -> None:
+    both = abc(setbacks=[setback("s", is_("x.s"), until=is_("x.b"))])
+
+    moves = records(both, days("begin.now", "x.s", "x.b"))
+
+    assert [("1d a -> s", "setback"), ("2d s -> b", "recover")] == [(line(move), move.kind) for move in moves[1:]]
 
 
 def test_at_is_never_before_the_previous_record_and_late_says_so() -> None:

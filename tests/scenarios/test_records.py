@@ -90,6 +90,11 @@ CREDITS = [
     ),
     ("an open earns no credit", [event("1h", "email.opened", campaign="x"), event("1d", "x.b")], "none"),
     ("no click: none", [event("1d", "x.b")], "none"),
+    (
+        "an activity is no e-mail event, whatever send it names",
+        [click("1h", campaign="y"), event("1d", "x.b", campaign="x")],
+        "y last_click 1h",
+    ),
 ]
 
 
@@ -150,6 +155,18 @@ def test_a_duplicate_stops_before_the_rules_and_is_counted() -> None:
     assert [Outcome.APPLIED, Outcome.APPLIED, Outcome.DUPLICATE, Outcome.DUPLICATE] == [
         step.outcome for _, step in partition.steps
     ]
+
+
+def test_events_are_remembered_for_72_hours_at_least_whatever_comes_between() -> None:
+    twice = journey([stage("a", is_("begin.now")), stage("b", is_("page.seen", times=2))])
+    seen = event("1h", "page.seen")
+    partition = Partition(twice)
+    between = [event(f"{hour}h", "x.other") for hour in (2, 20, 40, 60, 74, 76)]
+
+    moves = partition.batch([BEGIN, seen, *between, seen])
+
+    assert [ENTERED] == [line(move) for move in moves]
+    assert Outcome.DUPLICATE == partition.steps[-1][1].outcome
 
 
 def test_a_test_event_does_not_enter_the_memory_of_duplicates_and_is_counted() -> None:
@@ -237,6 +254,20 @@ def test_a_recovery_whose_event_is_older_than_the_setback_bears_the_time_of_the_
     moves = records(moving, [BEGIN, event("2d", "x.s"), event("1d12h", "x.up")])
 
     assert [("2d a -> s", False), ("2d s -> a", True)] == [(line(move), move.late) for move in moves[1:]]
+
+
+def test_a_setback_whose_event_is_older_than_the_move_before_bears_the_time_of_that_move() -> None:
+    moving = ab(setbacks=[setback("s", is_("x.s"), until="never")])
+
+    moves = records(moving, [BEGIN, event("2d", "x.b"), event("1d12h", "x.s")])
+
+    assert [("2d a -> b", False), ("2d b -> s", True)] == [(line(move), move.late) for move in moves[1:]]
+
+
+def test_an_event_as_old_as_the_previous_record_is_not_late() -> None:
+    moves = records(ab(), [BEGIN, event("0d", "x.b")])
+
+    assert [("0d none -> a", False), ("0d a -> b", False)] == [(line(move), move.late) for move in moves]
 
 
 def test_the_first_move_of_a_later_run_may_be_older_than_the_exit_and_is_late() -> None:

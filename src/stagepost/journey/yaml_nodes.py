@@ -5,10 +5,12 @@ May not contain: any word of the journey language (``parse.py``).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -22,6 +24,9 @@ VALUE_LIMIT = 20_000
 """Values of one file, each use of an anchor counted: a few lines of aliases can stand for billions."""
 
 DEPTH_LIMIT = 32
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""An escape can make one; no output could be written with it."""
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
 
@@ -74,18 +79,37 @@ def read_yaml(text: str) -> Tree | None:
     """The tree of the one document in ``text``; None when there is none. Raises Unreadable."""
     if len(text) > SIZE_LIMIT:
         raise Unreadable(TOO_LARGE, f"the file has more than {SIZE_LIMIT} characters", Position(1, 1))
+    yaml = YAML(pure=True)
+    yaml.Composer = _Bounded
     try:
-        node = YAML(pure=True).compose(text)
+        node = yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
         raise Unreadable(NOT_YAML, " ".join(filter(None, [error.context, error.problem])), place) from error
-    except RecursionError:
-        raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", Position(1, 1)) from None
     except (YAMLError, ValueError, AttributeError, IndexError, KeyError, TypeError, AssertionError) as error:
         # ruamel.yaml raises its own bugs on broken directives and anchors; whatever it is, the file is at fault.
         raise Unreadable(NOT_YAML, str(error).split("\n", 1)[0] or "cannot be read", Position(1, 1)) from error
     return None if node is None else _Builder().build(node, 1)
+
+
+class _Bounded(Composer):  # type: ignore[misc]
+    """Stops at the first value too many or too deep: reading on to the end of a large file would take a minute."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # an anchor may be given anew, YAML 1.2 says
+        self._left = VALUE_LIMIT
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._left -= 1
+        if self._left < 0 or self.depth >= DEPTH_LIMIT:
+            mark = self.parser.peek_event().start_mark
+            place = Position(mark.line + 1, mark.column + 1)
+            if self._left < 0:
+                raise Unreadable(TOO_LARGE, f"more than {VALUE_LIMIT} values", place)
+            raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -125,6 +149,8 @@ class _Builder:
 def _scalar(node: Any, place: Position) -> Scalar:
     text = str(node.value)
     tag = str(node.tag)
+    if not text.isascii() and _SURROGATE.search(text):
+        raise Unreadable(NOT_YAML, "half of a character (\\ud800 to \\udfff)", place)
     try:
         if tag == _INT:
             return _integer(text)
