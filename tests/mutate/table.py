@@ -576,6 +576,11 @@ CONDITIONS = _of(
     ("a click restarts no send that is younger", "for pair in _pairs(counted[1:]) if pair[0] > at]", "for pair in ()]"),
     ("no_click holds from its firing on", "bool(counted) and 0 < counted[0] <= at", "False"),
     (
+        "no_click is judged at the event's own time",
+        "bool(counted) and 0 < counted[0] <= at",
+        "bool(counted) and 0 < counted[0]",
+    ),
+    (
         "missed: a then at the due time disarms",
         "if armed and armed <= at <= armed + span:",
         "if armed and armed <= at < armed + span:",
@@ -616,8 +621,18 @@ CONDITIONS = _of(
     ("missed is judged at the event's own time", "bool(known) and 0 < known[1] <= at", "bool(known) and 0 < known[1]"),
     (
         "missed does not run without consent",
-        "known[0] + self.span if known and known[0] and since >= 0 else 0",
-        "known[0] + self.span if known and known[0] else 0",
+        "known[0] and 0 <= since <= known[0] else 0",
+        "known[0] and since <= known[0] else 0",
+    ),
+    (
+        "missed: what was armed before consent does not fire",
+        "known[0] and 0 <= since <= known[0] else 0",
+        "known[0] and 0 <= since else 0",
+    ),
+    (
+        "missed: what was armed before consent does not keep it from being armed",
+        "        if armed < hit.since:\n            armed = 0",
+        "        if False:\n            armed = 0",
     ),
     (
         "all: every part holds",

@@ -389,6 +389,15 @@ LOGIC = [
         [BEGIN, event("1d", "x.one"), event("2d", "x.one")],
         [ENTERED],
     ),
+    (
+        "an event under not moves nobody, though the rest holds by then",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", is_("x.b"))],
+            setbacks=[setback("s", d.AllOf((is_("x.one"), d.Not(is_("x.two", times=2)))), ["b"], until="never")],
+        ),
+        [BEGIN, event("1d", "x.one"), event("2d", "x.b"), event("3d", "x.two")],
+        [ENTERED, "2d a -> b"],
+    ),
 ]
 
 REGISTER = [
@@ -653,6 +662,16 @@ REGISTER = [
         ],
         [ENTERED, "2d1h a -> b"],
     ),
+    (
+        "a re-subscription older than the withdrawal gives nothing back",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("2d", "email.unsubscribed", scope="list:a"),
+            event("1d20h", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED, "2d a -> s"],
+    ),
 ]
 
 
@@ -844,6 +863,31 @@ NO_CLICK = [
         ],
         [ENTERED, "3d a -> s", "3d s -> a"],
     ),
+    (
+        "fires once per count: out of the setback by an advance it stays fired",
+        two(is_("x.b"), setbacks=[setback("s", no_click(), until=is_("x.better"))]),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), event("4d", "x.b"), sent("5d", "z")],
+        [ENTERED, "3d a -> s", "4d s -> b"],
+    ),
+    (
+        "equal times by arrival: a click after the send leaves nothing of it",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), click("1d"), sent("2d", "y")],
+        [ENTERED],
+    ),
+    (
+        "it holds at no event older than its firing",
+        back(d.AllOf((no_click(), is_("x.one", times=2)))),
+        [
+            BEGIN,
+            event("1h", "x.one"),
+            sent("1d", "x"),
+            sent("2d", "y"),
+            event("3d12h", "x.other"),
+            event("2d18h", "x.one"),
+        ],
+        [ENTERED],
+    ),
 ]
 
 QUIET = [
@@ -945,6 +989,18 @@ QUIET = [
         back(d.Quiet(span("5d"))),
         [BEGIN, event("1d", "email.replied"), event("2d", "email.unsubscribed"), event("3d", "email.complained")],
         [ENTERED, "5d a -> s"],
+    ),
+    (
+        "opens: true is for its own condition only",
+        journey(
+            [stage("a", is_("begin.now"))],
+            setbacks=[
+                setback("s", d.Quiet(span("5d")), until="never"),
+                setback("t", d.Quiet(span("5d"), opens=True), until="never"),
+            ],
+        ),
+        [BEGIN, event("2d", "email.opened")],
+        [ENTERED, "5d a -> s", "7d s -> t"],
     ),
 ]
 
@@ -1076,6 +1132,18 @@ MISSED = [
         [BEGIN, event("5d", "x.other"), event("2d", "x.first"), event("3d", "x.then")],
         [ENTERED, "4d a -> s"],
     ),
+    (
+        "a then that happened before the arming does not disarm, though it arrived after it",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("12h", "x.then")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "it holds at no event older than its firing",
+        back(d.AllOf((FIRST_THEN, is_("x.one", times=2)))),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.one"), event("3d12h", "x.other"), event("2d18h", "x.one")],
+        [ENTERED],
+    ),
 ]
 
 CLOCKS = [
@@ -1163,6 +1231,18 @@ CLOCKS = [
         back(is_("x.bad"), until=d.Stuck(span("2d"))),
         [BEGIN, event("5d", "x.bad")],
         [ENTERED, "5d a -> s", "7d s -> a"],
+    ),
+    (
+        "until with quiet counts from the setback on, be it by something that is no activity",
+        back(is_("email.bounced"), until=d.Quiet(span("2d"))),
+        [BEGIN, event("5d", "email.bounced")],
+        [ENTERED, "5d a -> s", "7d s -> a"],
+    ),
+    (
+        "until with no_click counts no send that is older than the setback",
+        back(is_("x.bad"), until=no_click()),
+        [BEGIN, event("5d", "x.bad"), sent("4d18h", "x"), sent("6d", "y"), sent("8d", "z")],
+        [ENTERED, "5d a -> s", "9d s -> a"],
     ),
 ]
 

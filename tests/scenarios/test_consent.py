@@ -29,6 +29,7 @@ BEGIN = event("0d", "contact.subscribed")
 ENTERED = "0d none -> a"
 GRANTED = d.Consent("tracking", "granted")
 DENIED = d.Consent("tracking")
+MISSED = d.Missed(is_("email.delivered"), is_("email.bounced"), span("1d"))
 
 
 def asking(*more_stages: d.Stage, consent: d.Consent = DENIED, **more: Any) -> d.Journey:
@@ -201,6 +202,24 @@ CASES = [
         journey([stage("lapsed", d.Quiet(span("3d")))], consent=GRANTED),
         [event("0d", "page.seen"), withdrawn("1d"), given("2d")],
         [],
+    ),
+    (
+        "missed stops when consent is withdrawn",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h")],
+        [],
+    ),
+    (
+        "missed counts from when consent was given: what was armed before a withdrawal does not fire",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h"), given("5d")],
+        [],
+    ),
+    (
+        "missed is armed anew after consent was given again",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h"), given("5d"), sent("6d", "y")],
+        ["7d none -> lapsed"],
     ),
 ]
 
