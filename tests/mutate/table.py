@@ -279,6 +279,16 @@ MOVES = _of(
         "    run.facts, run.timers = {}, {}\n    scene.retimed",
         "    run.timers = {}\n    scene.retimed",
     ),
+    (
+        "each journey makes its own move",
+        "if mine and not any(move.journey == journey.name for move in scene.moves):",
+        "if mine and not scene.moves:",
+    ),
+    (
+        "at most one move",
+        "if mine and not any(move.journey == journey.name for move in scene.moves):",
+        "if mine:",
+    ),
     ("a disengagement click is no activity", "        return not calm\n", "        return True\n"),
     (
         "a re-subscription is activity",
@@ -809,7 +819,6 @@ MACHINES = _of(
     ),
     ("near: its end is included", "at - delivered <= bots.near", "at - delivered < bots.near"),
     ("a click far from the delivery counts at once", "at - delivered <= bots.near and due", "due"),
-    ("a click that the clock has long passed is not held", "bots.near and due >= clock else", "bots.near else"),
     ("bots off", "    if bots is None:\n        return HUMAN\n", "    bots = bots or Bots()\n"),
     ("burst: so many distinct URLs", ">= bots.burst_urls", "> bots.burst_urls"),
     (
@@ -919,8 +928,54 @@ LINKS = _of(
     ),
 )
 
+DEFINITION = _of(
+    "definition.py",
+    ("lateness is 24 h by default", "    lateness: int = 24 * HOUR\n", "    lateness: int = 25 * HOUR\n"),
+    (
+        "the attribution window is 7 d by default",
+        "    attribution: int = 7 * DAY\n",
+        "    attribution: int = 6 * DAY\n",
+    ),
+    ("instant is 2 s by default", "    instant: int = 2 * MICROS\n", "    instant: int = 1 * MICROS\n"),
+    ("a burst has 3 URLs by default", "    burst_urls: int = 3\n", "    burst_urls: int = 2\n"),
+    (
+        "a burst is within 10 s by default",
+        "    burst_within: int = 10 * MICROS\n",
+        "    burst_within: int = 9 * MICROS\n",
+    ),
+    ("near is 5 min by default", "    near: int = 5 * MINUTE\n", "    near: int = 4 * MINUTE\n"),
+    ("a click is held for 10 s by default", "    hold: int = 10 * MICROS\n", "    hold: int = 9 * MICROS\n"),
+)
+
+SIMULATE = _of(
+    "simulate.py",
+    ("the clock runs on to until", "fold.run_to(max(self.clock, until or 0))", "fold.run_to(self.clock)"),
+)
+
 PARSE = _of(
     "parse.py",
+    ("a file that says no lateness means 24 h", "self._duration) or DAY,", "self._duration) or 2 * DAY,"),
+    (
+        "a file that says no window means 7 d",
+        "return 7 * DAY if window is None else",
+        "return 8 * DAY if window is None else",
+    ),
+    (
+        "a file that says no consent default means denied",
+        'pairs.get("default"), ("granted", "denied"), "denied")',
+        'pairs.get("default"), ("granted", "denied"), "granted")',
+    ),
+    ("a file that says no enter means any", '("any", "first"), "any")', '("any", "first"), "first")'),
+    (
+        "reenter always is after nothing",
+        'return Reenter(after=0) if word == "always" else None',
+        'return Reenter(after=DAY) if word == "always" else None',
+    ),
+    (
+        "a file that says no count means delivered",
+        'pairs.get("count"), ("delivered", "sent"), "delivered")',
+        'pairs.get("count"), ("delivered", "sent"), "sent")',
+    ),
     ("conditions nest to depth 4", "\nDEPTH = 4\n", "\nDEPTH = 5\n"),
     ("times is at most 100", "\nTIMES = 100\n", "\nTIMES = 101\n"),
     (
@@ -960,5 +1015,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *MACHINES,
     *FIELDS,
     *LINKS,
+    *DEFINITION,
+    *SIMULATE,
     *PARSE,
 )

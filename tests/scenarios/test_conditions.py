@@ -200,6 +200,12 @@ EVENTS = [
         ],
         [ENTERED, "4d a -> b"],
     ),
+    (
+        "a click's campaign without star is the whole of it",
+        two(d.Clicked(None, campaign="x")),
+        [BEGIN, click("1d", campaign="xx"), click("2d", campaign="x")],
+        [ENTERED, "2d a -> b"],
+    ),
 ]
 
 COUNTS = [

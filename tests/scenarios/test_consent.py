@@ -221,6 +221,16 @@ CASES = [
         [sent("0d", "x"), withdrawn("12h"), given("5d"), sent("6d", "y")],
         ["7d none -> lapsed"],
     ),
+    (
+        "at most one move: the event that ends a run for lack of consent begins none",
+        journey(
+            [stage("a", d.AnyOf((is_("contact.subscribed"), is_("contact.consent_withdrawn"))))],
+            consent=GRANTED,
+            reenter=d.Reenter(0),
+        ),
+        [BEGIN, withdrawn("1d")],
+        [ENTERED, "1d a -> consent_withdrawn"],
+    ),
 ]
 
 

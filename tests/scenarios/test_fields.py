@@ -44,6 +44,7 @@ WHERE: list[tuple[str, tuple[tuple[str, str, Any], ...], dict[str, Any], bool]] 
     ("le: equal", (("n", "le", 2),), {"data": {"n": 2}}, True),
     ("le: not greater", (("n", "le", 2),), {"data": {"n": 3}}, False),
     ("eq: 1 is 1.0", (("n", "eq", 1),), {"data": {"n": 1.0}}, True),
+    ("eq: a text is no number", (("n", "eq", 1),), {"data": {"n": "1"}}, False),
     ("ne: another value of the same kind", (NE_PRO,), {"data": {"n": "free"}}, True),
     ("ne: not the same", (NE_PRO,), {"data": {"n": "pro"}}, False),
     ("in: one of several", (("n", "in", (1, "pro")),), {"data": {"n": "pro"}}, True),

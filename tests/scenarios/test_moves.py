@@ -420,6 +420,12 @@ MOVES = [
         [ENTERED, "2d a -> out"],
     ),
     (
+        "lateness is 24 h where nothing else is said, exactly so old is not late",
+        abc(),
+        [BEGIN, event("2d", "x.other"), event("23h59m59s", "x.c"), event("1d", "x.b")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
         "beyond lateness no run begins",
         abc(),
         [event("10d", "x.other"), event("2d", "begin.now"), event("9d12h", "x.b")],

@@ -93,7 +93,7 @@ def read_yaml(text: str) -> Tree | None:
     return None if node is None else _Builder().build(node, 1)
 
 
-class _Bounded(Composer):  # type: ignore[misc]
+class _Bounded(Composer):
     """Stops at the first value too many or too deep: reading on to the end of a large file would take a minute."""
 
     def __init__(self, loader: Any = None) -> None:
