@@ -767,7 +767,6 @@ REGISTER = _of(
     ("an id must match its glob", "return names is None or names(id_)", "return True"),
     ("a withdrawal holds while it is in force", "        if not word.in_force:\n            continue\n", ""),
     ("after_send on a withdrawal means less than D", "word.at - word.send_at < span", "word.at - word.send_at <= span"),
-    ("after_send on a withdrawal needs a send", "soon = word.send_at > 0 and word.at", "soon = word.at"),
     (
         "campaign beside after_send names the send of the withdrawal",
         "if soon and (names is None or (word.send_campaign is not None and names(word.send_campaign))):",

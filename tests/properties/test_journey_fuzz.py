@@ -20,7 +20,7 @@ from tests.scenarios.story import START, Partition
 
 import stagepost.journey
 from stagepost.engine.intake import Incoming, read_event
-from stagepost.events import DAY, LAST_TIME, Event, Rejected, rfc3339
+from stagepost.events import DAY, LAST_TIME, MICROS, Event, Rejected, rfc3339
 from stagepost.journey import definition as d
 from stagepost.journey.compile import compile_program
 from stagepost.journey.fold import Fold, TimerIndex
@@ -105,10 +105,11 @@ def fold(journey: d.Journey, events: list[tuple[Event, int]]) -> list[ContactSta
     return kept
 
 
+ODD_DATA = {"total": 5, "plan": ["pro"], "a": {"b": [1], "c": None}, "a.b": {"x": 1}, "c": "", "reason": True}
 A_FEW_EVENTS = [
     (Event(id=f"e{n}", type=type_, occurred_at="", contact="x", machine=None, **fields), START + n * DAY // 4)
     for n, (type_, fields) in enumerate(
-        (type_, {"campaign": campaign, "message": f"m{campaign}", "url": url})
+        (type_, {"campaign": campaign, "message": f"m{campaign}", "url": url, "data": ODD_DATA})
         for type_ in [*dict.fromkeys(TYPES), "x.y", "a.b"]
         for campaign, url in zip(CAMPAIGNS, URLS, strict=False)
     )
@@ -212,7 +213,11 @@ def flow(tree: Any) -> str:
         return flow(Twice(list(tree.items())))
     if isinstance(tree, list):
         return "[" + ",\n".join(map(flow, tree)) + "]"
-    return json.dumps(tree)
+    return "1" + "0" * 5_000 if tree == 10**5_000 else json.dumps(tree)
+
+
+def repr_of(value: Any) -> str:
+    return ascii(value)[:20] if not isinstance(value, int) else f"int of {value.bit_length()} bits"
 
 
 class Twice:
@@ -268,6 +273,19 @@ def test_a_broken_document_has_problems_inside_it_or_compiles_and_folds(text: st
         fold(parsed.journey, A_FEW_EVENTS)
 
 
+@pytest.mark.parametrize("odd", [*ODD_TEXTS, 10**30, 10**5_000, -1, 1e308, True, None, [], {}, [[None]]], ids=repr_of)
+def test_one_odd_value_in_many_places_has_problems_inside_the_file(odd: Any) -> None:
+    for start in range(3):
+        document = copied(DOCUMENTS[-1])
+        for *above, last in places(document)[1 + start :: 3]:
+            holder = document
+            for key in above:
+                holder = holder[key] if isinstance(holder, dict | list) and holder else None
+            if isinstance(holder, dict | list) and not isinstance(holder[last], dict | list):
+                holder[last] = odd
+        assert checked(flow(document)).problems
+
+
 def test_the_documents_that_are_broken_here_were_whole() -> None:
     for document in DOCUMENTS:
         parsed = checked(flow(document))
@@ -280,7 +298,6 @@ LARGE = {
     "a list in one line": "a: [" + "a," * 500_000 + "]",
     "deep in one line": "a: " + "[" * 1_000_000,
     "deep by lines": "".join(" " * n + "a:\n" for n in range(1_000)),
-    "many keys": "".join(f"k{n}: v\n" for n in range(9_000)),
     "many links, more of them unknown": "journey: x\nlinks:\n"
     + "".join(f"  l{n}: example.com/{n}\n" for n in range(3_000))
     + "stages:\n- a: {clicked: ["
@@ -302,14 +319,17 @@ def test_a_large_file_is_answered_soon_and_briefly(text: str) -> None:
     parsed = checked(text)
 
     assert parsed.problems
-    assert sum(len(problem.message) for problem in parsed.problems) < 300_000
-    assert time.process_time() - begun < 12
+    assert len(parsed.problems) <= 501
+    assert max(len(problem.message) for problem in parsed.problems) <= 403
+    assert time.process_time() - begun < 8
 
 
 # Records
 
-HUGE = "é" * 200_000
-BOUND = 250_000
+HUGE = "é" * 100_000
+"""About as much as a record can hold at all."""
+
+BOUND = 90_000
 """Bytes of a state after a few events: less than one huge text would take."""
 
 _texts = (
@@ -390,7 +410,10 @@ def wire_records(draw: st.DrawFn) -> bytes:
         record[field] = draw(_likely(field))
     if draw(st.integers(0, 9)) == 0:
         record[draw(st.sampled_from([*record]))] = draw(_values)
-    return json.dumps(record).encode()
+    # Escapes where JSON needs them: half a character can only be written as one.
+    return re.sub(
+        "[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", json.dumps(record, ensure_ascii=False)
+    ).encode()
 
 
 STREAMS = settings(
@@ -422,6 +445,34 @@ def test_any_record_is_refused_with_a_reason_or_folded_into_a_small_state(
             packed = pack(state)
             assert state == unpack(packed)
             assert len(packed) < BOUND
+
+
+@pytest.mark.parametrize("field", sorted({*_fields, "id", "contact"} - {"machine", "test"}))
+def test_a_huge_text_in_any_field_of_every_type_is_refused_or_not_kept(field: str) -> None:
+    """Clicks of unknown origin soon after a delivery are held, with what their records need."""
+    huge: Any = {"n": HUGE} if field in ("data", "metadata") else HUGE
+    whole = parse_journey(EVERYTHING, "j").journey
+    assert whole is not None
+    fold = Fold(compile_program([whole]), clock=0, state_of=lambda contact: None, timers=TimerIndex())
+    for number, type_ in enumerate(dict.fromkeys([*TYPES, "email.replied", "x.y"])):
+        record = {
+            "id": f"{number}",
+            "type": type_,
+            "occurred_at": rfc3339(START + number * MICROS),
+            "contact": "x",
+            "campaign": "n-1",
+            "message": "m",
+            "scope": "list",
+            "purpose": "tracking",
+            field: huge,
+        }
+        read = read_event(json.dumps(record, ensure_ascii=False).encode())
+        if isinstance(read, Incoming):
+            fold.event(read.event, read.at)
+
+    for state in fold.changed.values():
+        assert state is not None
+        assert len(pack(state)) < 20_000
 
 
 @given(st.sampled_from(sorted({*_fields, "id", "contact", "type"} - {"machine", "test"})))

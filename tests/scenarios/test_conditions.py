@@ -678,6 +678,24 @@ REGISTER = [
         ],
         [ENTERED, "2d a -> s"],
     ),
+    (
+        "after_send on a withdrawal means less than D, at a later event too",
+        two(d.AllOf((unsubscribed("any", after="24h"), is_("x.one")))),
+        [BEGIN, sent("1d", "x"), event("2d", "email.unsubscribed", scope="list:a"), event("3d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "campaign beside after_send names the send of the withdrawal, at a later event too",
+        two(d.AllOf((unsubscribed("any", after="24h", campaign="x*"), is_("x.one")))),
+        [BEGIN, sent("1d", "y1"), event("1d1h", "email.unsubscribed", scope="list:a"), event("3d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "after_send: a send delivered after the event's own time is not its last",
+        two(d.EventIs("order.completed", after_send=span("24h"))),
+        [BEGIN, sent("1d", "x"), sent("9d", "y"), event("8d12h", "order.completed")],
+        [ENTERED],
+    ),
 ]
 
 

@@ -204,6 +204,12 @@ CASES = [
         [],
     ),
     (
+        "a first that arrives before consent does not arm, though the consent is older",
+        journey([stage("lapsed", MISSED)], consent=DENIED),
+        [sent("3d", "x"), given("2d12h")],
+        [],
+    ),
+    (
         "missed stops when consent is withdrawn",
         journey([stage("lapsed", MISSED)], consent=GRANTED),
         [sent("0d", "x"), withdrawn("12h")],
