@@ -26,7 +26,7 @@ VALUE_LIMIT = 20_000
 DEPTH_LIMIT = 32
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-"""An escape can make one; no output could be written with it."""
+"""Half a character. An escape can make one; no output could be written with it."""
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
 
@@ -124,7 +124,8 @@ class _Builder:
         if depth > DEPTH_LIMIT:
             raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
         if isinstance(node, ScalarNode):
-            return Value(_scalar(node, place), str(node.value), place)
+            text = _whole(str(node.value), place)
+            return Value(_scalar(str(node.tag), text, place), text, place)
         if isinstance(node, SequenceNode):
             return Items(tuple(self.build(item, depth + 1) for item in node.value), place)
         if isinstance(node, MappingNode):
@@ -146,11 +147,17 @@ class _Builder:
         return pairs
 
 
-def _scalar(node: Any, place: Position) -> Scalar:
-    text = str(node.value)
-    tag = str(node.tag)
-    if not text.isascii() and _SURROGATE.search(text):
-        raise Unreadable(NOT_YAML, "half of a character (\\ud800 to \\udfff)", place)
+def _whole(text: str, place: Position) -> str:
+    """The text with characters that JSON escapes in two halves put together."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise Unreadable(NOT_YAML, "half of a character (\\ud800 to \\udfff)", place) from None
+
+
+def _scalar(tag: str, text: str, place: Position) -> Scalar:
     try:
         if tag == _INT:
             return _integer(text)

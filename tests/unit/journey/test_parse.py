@@ -353,6 +353,13 @@ def test_an_anchor_may_be_given_anew() -> None:
     ]
 
 
+def test_two_halves_of_a_character_as_json_escapes_them_are_one() -> None:
+    parsed = parse_journey('{"journey": "x", "title": "\\ud83d\\ude00", "stages": [{"a": "x.y"}]}', "j")
+
+    assert parsed.journey is not None
+    assert "\U0001f600" == parsed.journey.title
+
+
 def test_half_a_character_is_refused_where_it_stands() -> None:
     (problem,) = parse_journey('journey: x\nlabels: {team: "\\ud800"}\nstages: [{a: x.y}]\n', "j").problems
 
