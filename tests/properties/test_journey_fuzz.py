@@ -105,7 +105,7 @@ def fold(journey: d.Journey, events: list[tuple[Event, int]]) -> list[ContactSta
     return kept
 
 
-ODD_DATA = {"total": 5, "plan": ["pro"], "a": {"b": [1], "c": None}, "a.b": {"x": 1}, "c": "", "reason": True}
+ODD_DATA = {"total": 5, "plan": "pro", "a": {"b": [1], "c": None}, "a.b": {"x": 1}, "c": "", "reason": True}
 A_FEW_EVENTS = [
     (Event(id=f"e{n}", type=type_, occurred_at="", contact="x", machine=None, **fields), START + n * DAY // 4)
     for n, (type_, fields) in enumerate(
