@@ -10,3 +10,6 @@ pytest_plugins = ["stagepost.testing.fixtures"]
 # fixed seed; everywhere else each run looks at other examples.
 settings.register_profile("stagepost", settings(), deadline=None)
 settings.load_profile("stagepost")
+
+# For trials that run the suites hundreds of times (tests/mutate): few examples, always the same ones, none remembered.
+settings.register_profile("few", settings(), max_examples=8, derandomize=True, database=None, deadline=None)

@@ -26,9 +26,9 @@ BIN = 5 * MINUTE
 """Width of the event-time bins in which tallies are counted (design.md 5)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-"""The times that RFC 3339 text can name in UTC, in micros."""
+
+FIRST_TIME, LAST_TIME = -62_135_596_800 * MICROS, 253_402_300_800 * MICROS - 1
+"""The first and the last microsecond, in UTC, that RFC 3339 can write."""
 
 EMAIL_TYPES = frozenset(
     "email." + name
@@ -312,13 +312,15 @@ def _date(day: int) -> str:
 def parse_rfc3339(text: str) -> int:
     """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else.
 
-    What it returns has a wire form: where an offset leads out of the years 1 to 9999 it is the end of these.
+    A time that no year of four digits holds in UTC is none: it could not be written again.
     """
     try:
         at = micros(msgspec.convert(text, Instant))
     except msgspec.ValidationError as error:
         raise ValueError(f"not an RFC 3339 time with a zone: {text!r}") from error
-    return at if _FIRST <= at <= _LAST else min(max(at, _FIRST), _LAST)
+    if not FIRST_TIME <= at <= LAST_TIME:
+        raise ValueError(f"not a time of the years 1 to 9999 in UTC: {text!r}")
+    return at
 
 
 def seconds(span: int) -> int | float:

@@ -164,6 +164,48 @@ EVENTS = [
         [BEGIN, event("1d", "email.subscribed", scope="topic:7"), event("2d", "email.subscribed", scope="list:7")],
         [ENTERED, "2d a -> b"],
     ),
+    (
+        "subscribed any: email.subscribed of any scope",
+        two(subscribed("any")),
+        [BEGIN, event("1d", "email.subscribed", scope="tag:x")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "subscribed any: contact.subscribed",
+        two(subscribed("any")),
+        [BEGIN, event("1d", "contact.subscribed")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "subscribed all: email.resubscribed without a scope",
+        two(subscribed("all")),
+        [BEGIN, event("1d", "email.resubscribed")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "subscribed: it occurred in this run, withdrawn since or not",
+        two(d.AllOf((subscribed("any"), is_("x.one")))),
+        [BEGIN, event("1d", "contact.subscribed"), event("2d", "email.unsubscribed"), event("3d", "x.one")],
+        [ENTERED, "3d a -> b"],
+    ),
+    (
+        "an open is a human's: a machine or an uncertain recipient opens nothing",
+        two(d.Opened()),
+        [
+            BEGIN,
+            event("1d", "email.opened", machine=True),
+            event("2d", "email.opened", recipient_certainty="candidate"),
+            event("3d", "email.opened", variant="initial"),
+            event("4d", "email.opened"),
+        ],
+        [ENTERED, "4d a -> b"],
+    ),
+    (
+        "a click's campaign without star is the whole of it",
+        two(d.Clicked(None, campaign="x")),
+        [BEGIN, click("1d", campaign="xx"), click("2d", campaign="x")],
+        [ENTERED, "2d a -> b"],
+    ),
 ]
 
 COUNTS = [
@@ -240,6 +282,51 @@ COUNTS = [
         ],
         ["1d none -> a", "2d a -> gone", "4d none -> a"],
     ),
+    (
+        "times within: the event at t itself counts",
+        two(is_("page.seen", times=1, within="1s")),
+        [BEGIN, event("1d", "page.seen")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "times within does not count what is younger than the event",
+        two(d.AllOf((is_("page.seen", times=2, within="2d"), is_("order.completed")))),
+        [BEGIN, event("1d", "page.seen"), event("1d12h", "page.seen"), event("1d6h", "order.completed")],
+        [ENTERED],
+    ),
+    (
+        "without within it is counted over the run, however long",
+        two(is_("page.seen", times=2)),
+        [BEGIN, event("1d", "page.seen"), event("50d", "page.seen")],
+        [ENTERED, "50d a -> b"],
+    ),
+    (
+        "per campaign within: a campaign clicked too long ago is none",
+        two(clicked(times=2, within="2d", per=True)),
+        [BEGIN, click("1d", campaign="x"), click("3d", campaign="y"), click("4d", campaign="z")],
+        [ENTERED, "4d a -> b"],
+    ),
+    (
+        "a campaign and a message of the same name are two",
+        two(clicked(times=2, per=True)),
+        [BEGIN, click("1d", campaign="x"), click("2d", message="x")],
+        [ENTERED, "2d a -> b"],
+    ),
+    (
+        "two links of one condition take a click once",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", clicked("one", "all", times=2))],
+            links=(d.Link("one", "example.com/1"), d.Link("all", "example.com/**")),
+        ),
+        [BEGIN, click("1d", "https://example.com/1"), click("2d", "https://example.com/1")],
+        [ENTERED, "2d a -> b"],
+    ),
+    (
+        "what occurred before the run is not counted in it",
+        two(is_("page.seen", times=2)),
+        [event("0d", "page.seen"), event("1d", "begin.now"), event("2d", "page.seen")],
+        ["1d none -> a"],
+    ),
 ]
 
 LOGIC = [
@@ -284,6 +371,38 @@ LOGIC = [
         two(is_("x.one"), exits=(exit_("out", unsubscribed("all")),)),
         [event("0d", "email.unsubscribed"), event("1d", "begin.now"), event("2d", "x.one")],
         ["1d none -> a", "2d a -> b"],
+    ),
+    (
+        "not looks at this run only",
+        journey([stage("a", is_("begin.now")), stage("b", d.AllOf((is_("x.one"), d.Not(is_("x.two")))))]),
+        [event("0d", "x.two"), event("1d", "begin.now"), event("2d", "x.one")],
+        ["1d none -> a", "2d a -> b"],
+    ),
+    (
+        "a stage that came to hold by a fact of another rule is entered by none but its own events",
+        two(d.AllOf((is_("x.one"), d.Not(unsubscribed("any"))))),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a"),
+            event("2d", "x.one"),
+            event("3d", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED],
+    ),
+    (
+        "all: one part alone does not hold",
+        two(d.AllOf((is_("x.one"), is_("x.two")))),
+        [BEGIN, event("1d", "x.one"), event("2d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "an event under not moves nobody, though the rest holds by then",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", is_("x.b"))],
+            setbacks=[setback("s", d.AllOf((is_("x.one"), d.Not(is_("x.two", times=2)))), ["b"], until="never")],
+        ),
+        [BEGIN, event("1d", "x.one"), event("2d", "x.b"), event("3d", "x.two")],
+        [ENTERED, "2d a -> b"],
     ),
 ]
 
@@ -406,6 +525,176 @@ REGISTER = [
             event("5d1h", "order.completed"),
         ],
         [ENTERED, "5d1h a -> b"],
+    ),
+    (
+        "unsubscribed all: none given",
+        back(unsubscribed("all")),
+        [BEGIN, event("1d", "email.unsubscribed")],
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "unsubscribed all: scope all",
+        back(unsubscribed("all")),
+        [BEGIN, event("1d", "email.unsubscribed", scope="all")],
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "a plain glob means any scope with that id",
+        back(unsubscribed("news*")),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="topic:old"),
+            event("2d", "email.unsubscribed", scope="domain:news"),
+            event("3d", "email.unsubscribed", scope="stream:news-1"),
+        ],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "a withdrawal holds now: not once it was given back",
+        two(d.AllOf((unsubscribed("any"), is_("x.one")))),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a"),
+            event("2d", "email.resubscribed", scope="list:a"),
+            event("3d", "x.one"),
+        ],
+        [ENTERED],
+    ),
+    (
+        "a withdrawal made before the run is in force in it",
+        two(d.AllOf((unsubscribed("any"), is_("x.one")))),
+        [event("0d", "email.unsubscribed", scope="list:a"), event("1d", "begin.now"), event("2d", "x.one")],
+        ["1d none -> a", "2d a -> b"],
+    ),
+    (
+        "email.resubscribed gives back exactly its scope and id",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a"),
+            event("2d", "email.resubscribed", scope="list:b"),
+            event("3d", "email.resubscribed", scope="topic:a"),
+            event("4d", "email.resubscribed"),
+            event("5d", "email.subscribed", scope="list:a"),
+        ],
+        [ENTERED, "1d a -> s", "5d s -> a"],
+    ),
+    (
+        "giving back a list leaves all withdrawn",
+        back(unsubscribed("any"), until=None),
+        [BEGIN, event("1d", "email.unsubscribed"), event("2d", "email.resubscribed", scope="list:a")],
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "contact.subscribed gives back all and domain",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed"),
+            event("2d", "email.unsubscribed", scope="domain"),
+            event("3d", "contact.subscribed"),
+        ],
+        [ENTERED, "1d a -> s", "3d s -> a"],
+    ),
+    (
+        "of equal times the word that arrived last decides",
+        back(unsubscribed("any")),
+        [
+            BEGIN,
+            event("1d", "email.resubscribed", scope="list:a"),
+            event("1d", "email.unsubscribed", scope="list:a"),
+        ],
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "the default until is for the scopes of its condition",
+        back(unsubscribed("list:a"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:b"),
+            event("2d", "email.unsubscribed", scope="list:a"),
+            event("3d", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED, "2d a -> s", "3d s -> a"],
+    ),
+    (
+        "a re-subscription by a machine acts",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a"),
+            event("2d", "email.resubscribed", scope="list:a", machine=True),
+        ],
+        [ENTERED, "1d a -> s", "2d s -> a"],
+    ),
+    (
+        "after_send means less than D",
+        two(d.EventIs("order.completed", after_send=span("24h"))),
+        [BEGIN, sent("1d", "x"), event("2d", "order.completed"), event("1d23h59m59s", "order.completed")],
+        [ENTERED, "1d23h59m59s a -> b"],
+    ),
+    (
+        "after_send measures from the last send delivered, not from one that was only sent",
+        two(d.EventIs("order.completed", after_send=span("24h"))),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            event("3d", "email.sent", campaign="y", message="y"),
+            event("3d1h", "order.completed"),
+        ],
+        [ENTERED],
+    ),
+    (
+        "after_send on a withdrawal is judged once: a send that comes after it changes nothing",
+        two(d.AllOf((unsubscribed("any", after="24h"), is_("x.one")))),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            event("1d1h", "email.unsubscribed", scope="list:a"),
+            sent("9d", "y"),
+            event("10d", "x.one"),
+        ],
+        [ENTERED, "10d a -> b"],
+    ),
+    (
+        "campaign beside after_send names the send of an activity too",
+        two(d.EventIs("order.completed", after_send=span("24h"), campaign="x*")),
+        [
+            BEGIN,
+            sent("1d", "y1"),
+            event("1d1h", "order.completed"),
+            sent("2d", "x1"),
+            event("2d1h", "order.completed"),
+        ],
+        [ENTERED, "2d1h a -> b"],
+    ),
+    (
+        "a re-subscription older than the withdrawal gives nothing back",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("2d", "email.unsubscribed", scope="list:a"),
+            event("1d20h", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED, "2d a -> s"],
+    ),
+    (
+        "after_send on a withdrawal means less than D, at a later event too",
+        two(d.AllOf((unsubscribed("any", after="24h"), is_("x.one")))),
+        [BEGIN, sent("1d", "x"), event("2d", "email.unsubscribed", scope="list:a"), event("3d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "campaign beside after_send names the send of the withdrawal, at a later event too",
+        two(d.AllOf((unsubscribed("any", after="24h", campaign="x*"), is_("x.one")))),
+        [BEGIN, sent("1d", "y1"), event("1d1h", "email.unsubscribed", scope="list:a"), event("3d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "after_send: a send delivered after the event's own time is not its last",
+        two(d.EventIs("order.completed", after_send=span("24h"))),
+        [BEGIN, sent("1d", "x"), sent("9d", "y"), event("8d12h", "order.completed")],
+        [ENTERED],
     ),
 ]
 
@@ -541,6 +830,100 @@ NO_CLICK = [
         [BEGIN, event("1h", "x.one"), sent("1d", "x"), sent("2d", "y"), click("3d1h"), event("4d", "x.one")],
         [ENTERED],
     ),
+    (
+        "sends before the run do not count",
+        back(no_click()),
+        [sent("0d", "w"), sent("1d", "x"), event("2d", "begin.now"), sent("3d", "y"), sent("4d", "z")],
+        ["2d none -> a", "5d a -> s"],
+    ),
+    (
+        "a send that arrives in the run counts, though it is older than the run",
+        back(no_click()),
+        [event("1d", "begin.now"), sent("23h", "x"), sent("2d", "y")],
+        ["1d none -> a", "3d a -> s"],
+    ),
+    (
+        "the N-th send by its own time sets the due time, whatever arrives first",
+        back(no_click()),
+        [BEGIN, sent("2d", "z"), sent("1d12h", "y"), sent("1d", "x")],
+        [ENTERED, "2d12h a -> s"],
+    ),
+    (
+        "more sends than N do not put it off",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), sent("2d12h", "z")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "a machine's click restarts no count, nor does a variant or an uncertain one",
+        back(no_click()),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            click("1d1h", machine=True),
+            click("1d2h", variant="unique"),
+            click("1d3h", recipient_certainty="candidate"),
+            sent("2d", "y"),
+        ],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "an open restarts no count",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), event("1d1h", "email.opened", campaign="x"), sent("2d", "y")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "a click one second after the due time comes too late",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), click("3d1s")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "a send at the time of a recovery that arrives after it counts",
+        back(no_click(), until=is_("x.better")),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), event("4d", "x.better"), sent("4d", "u"), sent("5d", "v")],
+        [ENTERED, "3d a -> s", "4d s -> a", "6d a -> s"],
+    ),
+    (
+        "the time of a recovery is its record's at",
+        back(no_click(), until=is_("x.better")),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            sent("2d", "y"),
+            event("3d6h", "x.other"),
+            event("2d12h", "x.better"),
+            sent("2d18h", "u"),
+            sent("5d", "v"),
+        ],
+        [ENTERED, "3d a -> s", "3d s -> a"],
+    ),
+    (
+        "fires once per count: out of the setback by an advance it stays fired",
+        two(is_("x.b"), setbacks=[setback("s", no_click(), until=is_("x.better"))]),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), event("4d", "x.b"), sent("5d", "z")],
+        [ENTERED, "3d a -> s", "4d s -> b"],
+    ),
+    (
+        "equal times by arrival: a click after the send leaves nothing of it",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), click("1d"), sent("2d", "y")],
+        [ENTERED],
+    ),
+    (
+        "it holds at no event older than its firing",
+        back(d.AllOf((no_click(), is_("x.one", times=2)))),
+        [
+            BEGIN,
+            event("1h", "x.one"),
+            sent("1d", "x"),
+            sent("2d", "y"),
+            event("3d12h", "x.other"),
+            event("2d18h", "x.one"),
+        ],
+        [ENTERED],
+    ),
 ]
 
 
@@ -633,6 +1016,54 @@ QUIET = [
         [event("12h", "page.seen"), BEGIN],
         [ENTERED, "5d12h a -> s"],
     ),
+    (
+        "counted from activity later than the last move",
+        back(d.Quiet(span("5d"))),
+        [BEGIN, event("3d", "page.seen")],
+        [ENTERED, "8d a -> s"],
+    ),
+    (
+        "activity older than what is known restarts nothing",
+        back(d.Quiet(span("5d"))),
+        [BEGIN, event("3d", "page.seen"), event("2d12h", "page.seen")],
+        [ENTERED, "8d a -> s"],
+    ),
+    (
+        "exactly at D an activity comes in time",
+        back(d.Quiet(span("5d"))),
+        [BEGIN, event("5d", "page.seen")],
+        [ENTERED, "10d a -> s"],
+    ),
+    (
+        "it holds from its firing until activity",
+        back(d.AllOf((d.Quiet(span("5d")), is_("email.bounced", times=2)))),
+        [BEGIN, event("1d", "email.bounced"), event("6d", "email.bounced")],
+        [ENTERED, "6d a -> s"],
+    ),
+    (
+        "after activity it holds no more",
+        back(d.AllOf((d.Quiet(span("5d")), is_("email.bounced", times=2)))),
+        [BEGIN, event("1d", "email.bounced"), event("6d", "page.seen"), event("7d", "email.bounced")],
+        [ENTERED, "11d a -> s"],
+    ),
+    (
+        "a reply and a withdrawal are no activity",
+        back(d.Quiet(span("5d"))),
+        [BEGIN, event("1d", "email.replied"), event("2d", "email.unsubscribed"), event("3d", "email.complained")],
+        [ENTERED, "5d a -> s"],
+    ),
+    (
+        "opens: true is for its own condition only",
+        journey(
+            [stage("a", is_("begin.now"))],
+            setbacks=[
+                setback("s", d.Quiet(span("5d")), until="never"),
+                setback("t", d.Quiet(span("5d"), opens=True), until="never"),
+            ],
+        ),
+        [BEGIN, event("2d", "email.opened")],
+        [ENTERED, "5d a -> s", "7d s -> t"],
+    ),
 ]
 
 
@@ -709,6 +1140,84 @@ MISSED = [
         [BEGIN, event("5d", "x.other"), event("4d", "x.first")],
         [ENTERED, "6d a -> s"],
     ),
+    (
+        "a then one second after the due time does not disarm",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("3d1s", "x.then")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "a then at the arming itself disarms, if it came before",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.then"), event("1d", "x.first")],
+        [ENTERED],
+    ),
+    (
+        "a then at the arming itself disarms, if it came after",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("1d", "x.then")],
+        [ENTERED],
+    ),
+    (
+        "while it is armed another first arms nothing",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.first"), event("2d12h", "x.then")],
+        [ENTERED],
+    ),
+    (
+        "disarmed it can be armed again",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.then"), event("3d", "x.first")],
+        [ENTERED, "5d a -> s"],
+    ),
+    (
+        "a withdrawal can be the first, and a re-subscription the then",
+        back(missed(unsubscribed("list:a"), subscribed("list:a"), "2d")),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a"),
+            event("2d", "email.resubscribed", scope="list:a"),
+            event("3d", "email.unsubscribed", scope="list:b"),
+            event("9d", "email.unsubscribed", scope="list:a"),
+        ],
+        [ENTERED, "11d a -> s"],
+    ),
+    (
+        "it holds from its firing until a then",
+        back(d.AllOf((FIRST_THEN, is_("x.one", times=2)))),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.one"), event("4d", "x.one")],
+        [ENTERED, "4d a -> s"],
+    ),
+    (
+        "after a then it holds no more",
+        back(d.AllOf((FIRST_THEN, is_("x.one", times=2)))),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.one"), event("3d12h", "x.then"), event("4d", "x.one")],
+        [ENTERED],
+    ),
+    (
+        "a then beyond lateness still disarms",
+        back(FIRST_THEN, lateness=span("1h")),
+        [BEGIN, event("1d", "x.first"), event("2d12h", "x.other"), event("2d", "x.then")],
+        [ENTERED],
+    ),
+    (
+        "an arming that is due in the past fires before anything else of the contact",
+        back(FIRST_THEN, lateness=span("1h")),
+        [BEGIN, event("5d", "x.other"), event("2d", "x.first"), event("3d", "x.then")],
+        [ENTERED, "4d a -> s"],
+    ),
+    (
+        "a then that happened before the arming does not disarm, though it arrived after it",
+        back(FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("12h", "x.then")],
+        [ENTERED, "3d a -> s"],
+    ),
+    (
+        "it holds at no event older than its firing",
+        back(d.AllOf((FIRST_THEN, is_("x.one", times=2)))),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.one"), event("3d12h", "x.other"), event("2d18h", "x.one")],
+        [ENTERED],
+    ),
 ]
 
 CLOCKS = [
@@ -763,6 +1272,61 @@ CLOCKS = [
         back(is_("x.bad"), until=d.After(span("2d"))),
         [BEGIN, event("5d", "x.bad")],
         [ENTERED, "5d a -> s", "7d s -> a"],
+    ),
+    (
+        "stuck holds until the next move",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", is_("x.b"))],
+            setbacks=[setback("s", d.AllOf((d.Stuck(span("3d")), is_("x.one"))), until="never")],
+        ),
+        [BEGIN, event("4d", "x.b"), event("5d", "x.one")],
+        [ENTERED, "4d a -> b", "7d b -> s"],
+    ),
+    (
+        "a stage by a move restarts stuck, not after",
+        two(
+            is_("x.one"),
+            setbacks=[setback("s", d.Stuck(span("3d")), until="never")],
+            exits=(exit_("expired", d.After(span("4d"))),),
+        ),
+        [BEGIN, event("2d", "x.one")],
+        [ENTERED, "2d a -> b", "4d b -> expired"],
+    ),
+    (
+        "recover with quiet counts from the setback on, and activity restarts it",
+        back(is_("x.bad"), until=None, recover=d.Quiet(span("2d"))),
+        [BEGIN, event("5d", "x.bad"), event("6d", "page.seen")],
+        [ENTERED, "5d a -> s", "8d s -> a"],
+    ),
+    (
+        "until with no_click counts sends from the setback on",
+        back(is_("x.bad"), until=no_click()),
+        [BEGIN, sent("1d", "w"), sent("2d", "x"), event("5d", "x.bad"), sent("6d", "y"), sent("7d", "z")],
+        [ENTERED, "5d a -> s", "8d s -> a"],
+    ),
+    (
+        "until with missed is armed from the setback on",
+        back(is_("x.bad"), until=FIRST_THEN),
+        [BEGIN, event("1d", "x.first"), event("2d", "x.bad"), event("4d", "x.first")],
+        [ENTERED, "2d a -> s", "6d s -> a"],
+    ),
+    (
+        "until with stuck counts from the setback on",
+        back(is_("x.bad"), until=d.Stuck(span("2d"))),
+        [BEGIN, event("5d", "x.bad")],
+        [ENTERED, "5d a -> s", "7d s -> a"],
+    ),
+    (
+        "until with quiet counts from the setback on, be it by something that is no activity",
+        back(is_("email.bounced"), until=d.Quiet(span("2d"))),
+        [BEGIN, event("5d", "email.bounced")],
+        [ENTERED, "5d a -> s", "7d s -> a"],
+    ),
+    (
+        "until with no_click counts no send that is older than the setback",
+        back(is_("x.bad"), until=no_click()),
+        [BEGIN, event("5d", "x.bad"), sent("4d18h", "x"), sent("6d", "y"), sent("8d", "z")],
+        [ENTERED, "5d a -> s", "9d s -> a"],
     ),
 ]
 

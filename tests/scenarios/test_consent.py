@@ -10,6 +10,7 @@ from tests.scenarios.story import (
     click,
     clicked,
     event,
+    exit_,
     flat,
     is_,
     journey,
@@ -28,6 +29,7 @@ BEGIN = event("0d", "contact.subscribed")
 ENTERED = "0d none -> a"
 GRANTED = d.Consent("tracking", "granted")
 DENIED = d.Consent("tracking")
+MISSED = d.Missed(is_("email.delivered"), is_("email.bounced"), span("1d"))
 
 
 def asking(*more_stages: d.Stage, consent: d.Consent = DENIED, **more: Any) -> d.Journey:
@@ -134,6 +136,113 @@ CASES = [
         [BEGIN],
         [ENTERED, "3d a -> s"],
     ),
+    (
+        "opens, replies and custom activities are engagement, deliveries and withdrawals are none",
+        journey(
+            [
+                stage("a", is_("contact.subscribed")),
+                stage("b", d.AnyOf((d.Opened(), is_("email.replied"), is_("page.seen")))),
+                stage("c", is_("email.delivered")),
+            ],
+            consent=DENIED,
+        ),
+        [BEGIN, event("1d", "email.opened"), event("2d", "email.replied"), event("3d", "page.seen"), sent("4d", "x")],
+        [ENTERED, "4d a -> c"],
+    ),
+    (
+        "consent to nothing that has a name is no consent",
+        asking(),
+        [BEGIN, event("1d", "contact.consent_given", data={"purpose": 7}), click("2d")],
+        [ENTERED],
+    ),
+    (
+        "quiet stops when consent is withdrawn, with and without a run",
+        journey([stage("lapsed", d.Quiet(span("3d")))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d")],
+        [],
+    ),
+    (
+        "no_click does not run without consent",
+        asking(setbacks=[setback("s", d.NoClick(1, span("1d")), until="never")]),
+        [BEGIN, sent("1d", "x")],
+        [ENTERED],
+    ),
+    (
+        "missed does not run without consent",
+        asking(setbacks=[setback("s", d.Missed(is_("email.delivered"), is_("x.y"), span("1d")), until="never")]),
+        [BEGIN, sent("1d", "x")],
+        [ENTERED],
+    ),
+    (
+        "given after a withdrawal counts from then",
+        asking(consent=GRANTED, setbacks=[setback("s", d.Quiet(span("3d")), until="never")], reenter=d.Reenter(0)),
+        [BEGIN, withdrawn("1d"), event("2d", "contact.subscribed"), given("5d")],
+        [ENTERED, "1d a -> consent_withdrawn", "2d none -> a", "8d a -> s"],
+    ),
+    (
+        "never_after may name consent_withdrawn",
+        asking(consent=GRANTED, reenter=d.Reenter(span("1d"), ("consent_withdrawn",))),
+        [BEGIN, withdrawn("1d"), given("2d"), event("9d", "contact.subscribed")],
+        [ENTERED, "1d a -> consent_withdrawn"],
+    ),
+    (
+        "the exit for consent comes before every other rule",
+        asking(exits=(exit_("out", is_("contact.consent_withdrawn")),), consent=GRANTED),
+        [BEGIN, withdrawn("1d")],
+        [ENTERED, "1d a -> consent_withdrawn"],
+    ),
+    (
+        "consent given after a stall reports no other in that stay",
+        journey([stage("a", is_("contact.subscribed"), "3d")], consent=DENIED),
+        [BEGIN, given("10d")],
+        [ENTERED, "3d stall a"],
+    ),
+    (
+        "withdrawn deletes what was counted without a run",
+        journey([stage("a", d.AllOf((is_("page.seen"), is_("x.go"))))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d"), given("2d"), event("3d", "x.go")],
+        [],
+    ),
+    (
+        "withdrawn deletes the activity that quiet counted from",
+        journey([stage("lapsed", d.Quiet(span("3d")))], consent=GRANTED),
+        [event("0d", "page.seen"), withdrawn("1d"), given("2d")],
+        [],
+    ),
+    (
+        "a first that arrives before consent does not arm, though the consent is older",
+        journey([stage("lapsed", MISSED)], consent=DENIED),
+        [sent("3d", "x"), given("2d12h")],
+        [],
+    ),
+    (
+        "missed stops when consent is withdrawn",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h")],
+        [],
+    ),
+    (
+        "missed counts from when consent was given: what was armed before a withdrawal does not fire",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h"), given("5d")],
+        [],
+    ),
+    (
+        "missed is armed anew after consent was given again",
+        journey([stage("lapsed", MISSED)], consent=GRANTED),
+        [sent("0d", "x"), withdrawn("12h"), given("5d"), sent("6d", "y")],
+        ["7d none -> lapsed"],
+    ),
+    (
+        "at most one move: the event that ends a run for lack of consent begins none",
+        journey(
+            [stage("a", d.AnyOf((is_("contact.subscribed"), is_("contact.consent_withdrawn"))))],
+            consent=GRANTED,
+            reenter=d.Reenter(0),
+        ),
+        [BEGIN, withdrawn("1d")],
+        [ENTERED, "1d a -> consent_withdrawn"],
+    ),
 ]
 
 
@@ -148,6 +257,17 @@ def test_refusals_are_counted_per_journey() -> None:
     partition.batch(flat([BEGIN, click("1d"), event("2d", "page.seen"), sent("3d", "x")]))
 
     assert [(), ("one", "three"), ("one", "three"), (), ()] == [step.refused for _, step in partition.steps]
+
+
+def test_records_of_a_withdrawal_for_all_purposes_go_by_journey_name() -> None:
+    journeys = [
+        asking(name=name, consent=d.Consent(purpose, "granted"))
+        for name, purpose in (("a", "ads"), ("b", "tracking"), ("c", "ads"))
+    ]
+
+    moves = play(journeys, [BEGIN, withdrawn("1d", None)])
+
+    assert [f"{name}: 1d a -> consent_withdrawn" for name in "abc"] == moves[3:]
 
 
 def test_the_exit_has_rule_consent_and_no_credit() -> None:

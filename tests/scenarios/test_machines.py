@@ -183,6 +183,71 @@ CASES = [
         [BEGIN, SEND, null("1d1m")],
         [ENTERED, "1d1m5s a -> s", "1d1m5s s -> a"],
     ),
+    (
+        "machine true satisfies no delivery either",
+        journey([stage("a", is_("begin.now")), stage("b", is_("email.delivered"))]),
+        [BEGIN, event("1d", "email.delivered", campaign="x", machine=True)],
+        [ENTERED],
+    ),
+    (
+        "an uncertain reply satisfies nothing, a certain one does",
+        journey([stage("a", is_("begin.now")), stage("b", is_("email.replied"))]),
+        [
+            BEGIN,
+            event("1d", "email.replied", recipient_certainty="candidate"),
+            event("2d", "email.replied", recipient_certainty="exact"),
+        ],
+        [ENTERED, "2d a -> b"],
+    ),
+    ("one second beyond instant is held, and human", TWO, [BEGIN, SEND, null("1d3s")], [ENTERED, "1d3s a -> b"]),
+    (
+        "a click before the delivery has no known earlier delivery",
+        TWO,
+        [BEGIN, SEND, null("23h59m59s")],
+        [ENTERED, "23h59m59s a -> b"],
+    ),
+    (
+        "five minutes after the delivery, the end included, is held",
+        TWO,
+        [BEGIN, SEND, null("1d5m"), null("1d5m1s", URLS[1]), null("1d5m2s", URLS[2])],
+        [ENTERED, "1d5m1s a -> b"],
+    ),
+    (
+        "the burst may lie before the click",
+        TWO,
+        [BEGIN, SEND, null("1d1m"), null("1d1m1s", URLS[1]), null("1d1m2s", URLS[2]), null("1d1m9s", URLS[0])],
+        [ENTERED],
+    ),
+    (
+        "a burst compares URLs as raw text",
+        TWO,
+        [BEGIN, SEND, *(null(f"1d1m{n}s", f"https://example.com/1?to={n}") for n in range(3))],
+        [ENTERED],
+    ),
+    (
+        "a judged click is no evidence, though a person made it",
+        journey([stage("a", is_("begin.now")), stage("b", clicked(times=3))]),
+        [BEGIN, SEND, null("1d1m"), null("1d1m1s", URLS[1]), click("1d1m2s", URLS[2], message="m")],
+        [ENTERED, "1d1m1s a -> b"],
+    ),
+    (
+        "beyond lateness a click of unknown origin is judged and never held",
+        journey([stage("a", is_("begin.now")), stage("b", clicked(times=2))], lateness=span("1h")),
+        [BEGIN, SEND, event("2d", "x.other"), null("1d1s"), null("1d1m"), click("2d1s")],
+        [ENTERED, "2d1s a -> b"],
+    ),
+    (
+        "a held click of a link acts as that click",
+        journey([stage("a", is_("begin.now")), stage("b", clicked("one"))], links=(d.Link("one", "example.com/1"),)),
+        [BEGIN, SEND, null("1d1m", URLS[1]), null("1d2m", URLS[0])],
+        [ENTERED, "1d2m a -> b"],
+    ),
+    (
+        "withdrawals act, machine or not",
+        journey([stage("a", is_("begin.now"))], exits=(d.Exit("e", unsubscribed("all"), "exits.e", d.Position(1, 1)),)),
+        [BEGIN, event("1d", "email.unsubscribed", machine=True)],
+        [ENTERED, "1d a -> e"],
+    ),
 ]
 
 

@@ -249,6 +249,218 @@ MOVES = [
         [BEGIN, event("5d", "x.b", test=True), event("1d", "x.b")],
         [ENTERED, "1d a -> b", "2d b -> expired"],
     ),
+    (
+        "at most one move: a setback comes before a recovery",
+        abc(setbacks=[setback("s", is_("x.s"), until=is_("x.t")), setback("t", is_("x.t"), until=is_("x.t"))]),
+        days("begin.now", "x.s", "x.t", "x.t"),
+        [ENTERED, "1d a -> s", "2d s -> t", "3d t -> a"],
+    ),
+    (
+        "at most one move: a setback comes before an advance",
+        abc(setbacks=[setback("s", is_("x.b"), until="never")]),
+        days("begin.now", "x.b"),
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "the setback that brought the contact here does not act again",
+        bad(),
+        days("begin.now", "x.s", "x.s"),
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "of exits that hold only one with an event of its own acts",
+        abc(exits=(exit_("one", d.AllOf((is_("x.out"), d.Not(is_("x.b"))))), exit_("two", is_("x.go")))),
+        days("begin.now", "x.b", "x.out", "x.go"),
+        [ENTERED, "1d a -> b", "3d b -> two"],
+    ),
+    (
+        "an exit ends a run from a setback too",
+        bad(exits=(exit_("out", is_("x.out")),)),
+        days("begin.now", "x.s", "x.out"),
+        [ENTERED, "1d a -> s", "2d s -> out"],
+    ),
+    (
+        "the highest stage above the best so far that holds",
+        abc(),
+        days("begin.now", "x.c", "x.b", "x.c"),
+        [ENTERED, "1d a -> c"],
+    ),
+    (
+        "advance: the highest of several that hold",
+        journey([stage("a", is_("begin.now")), stage("b", is_("x.b")), stage("c", is_("x.b"))]),
+        days("begin.now", "x.b"),
+        [ENTERED, "1d a -> c"],
+    ),
+    (
+        "a recovery does not go below the best stage, though only a lower one holds by the event",
+        abc(setbacks=[setback("s", is_("x.s"), until=is_("begin.now"))]),
+        days("begin.now", "x.b", "x.s", "begin.now"),
+        [ENTERED, "1d a -> b", "2d b -> s", "3d s -> b"],
+    ),
+    (
+        "recover ends every setback that says nothing else",
+        bad(),
+        days("begin.now", "x.t", "x.up", "x.s", "x.up"),
+        [ENTERED, "1d a -> t", "2d t -> a", "3d a -> s", "4d s -> a"],
+    ),
+    (
+        "a setback with its own until is not ended by recover",
+        abc(setbacks=[setback("s", is_("x.s"), until=is_("x.own"))], recover=is_("x.up")),
+        days("begin.now", "x.s", "x.up", "x.own"),
+        [ENTERED, "1d a -> s", "3d s -> a"],
+    ),
+    (
+        "the event of the setback does not count towards its end",
+        abc(setbacks=[setback("s", is_("x.s"), until=is_("x.s", times=2))]),
+        days("begin.now", "x.s", "x.s", "x.s"),
+        [ENTERED, "1d a -> s", "3d s -> a"],
+    ),
+    (
+        "until never: an advance does not end it",
+        abc(setbacks=[setback("s", is_("x.s"), until="never")], recover=is_("x.up")),
+        days("begin.now", "x.s", "x.c", "x.up"),
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "without a goal a setback strikes from every stage",
+        bad(),
+        days("begin.now", "x.c", "x.s"),
+        [ENTERED, "1d a -> c", "2d c -> s"],
+    ),
+    (
+        "below the goal's stage a setback strikes",
+        bad(goal=d.Goal("b")),
+        days("begin.now", "x.s", "x.b", "x.s"),
+        [ENTERED, "1d a -> s", "2d s -> b"],
+    ),
+    (
+        "the run goes on after the goal",
+        bad(goal=d.Goal("b")),
+        days("begin.now", "x.b", "x.c"),
+        [ENTERED, "1d a -> b", "2d b -> c"],
+    ),
+    (
+        "enter first: an event of a higher stage alone begins no run, in a later run too",
+        abc(enter="first", exits=(exit_("out", is_("x.out")),), reenter=d.Reenter(0)),
+        days("begin.now", "x.out", "x.c", "begin.now"),
+        [ENTERED, "1d a -> out", "3d none -> a"],
+    ),
+    (
+        "reenter counts from the exit's at, not from its event",
+        abc(exits=(exit_("out", is_("email.complained")),), reenter=d.Reenter(span("2d"))),
+        [BEGIN, event("3d", "x.b"), event("2d12h", "email.complained"), event("4d18h", "x.b"), event("5d", "x.b")],
+        [ENTERED, "3d a -> b", "3d b -> out", "5d none -> b"],
+    ),
+    (
+        "reenter always",
+        abc(exits=(exit_("out", is_("x.out")),), reenter=d.Reenter(0)),
+        days("begin.now", "x.out", "x.b", "x.out"),
+        [ENTERED, "1d a -> out", "2d none -> b", "3d b -> out"],
+    ),
+    (
+        "never_after bars no other exit",
+        abc(
+            exits=(exit_("out", is_("x.out")), exit_("gone", is_("x.gone"))),
+            reenter=d.Reenter(span("1d"), ("gone",)),
+        ),
+        days("begin.now", "x.out", "begin.now", "x.gone", "x.b", "x.b"),
+        [ENTERED, "1d a -> out", "2d none -> a", "3d a -> gone"],
+    ),
+    (
+        "stages, best stage and stays begin anew in a later run",
+        journey(
+            [stage("a", is_("begin.now"), "3d"), stage("b", is_("x.b"))],
+            exits=(exit_("out", is_("x.out")),),
+            reenter=d.Reenter(0),
+        ),
+        days("begin.now", "x.b", "x.out", "begin.now", "x.b"),
+        [ENTERED, "1d a -> b", "2d b -> out", "3d none -> a", "4d a -> b"],
+    ),
+    (
+        "no stall in a setback",
+        journey([stage("a", is_("begin.now"), "3d")], setbacks=[setback("s", is_("x.s"), until="never")]),
+        days("begin.now", "x.s"),
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "a stall does not restart quiet",
+        journey([stage("a", is_("begin.now"), "3d")], setbacks=[setback("s", d.Quiet(span("5d")), until="never")]),
+        [BEGIN],
+        [ENTERED, "3d stall a", "5d a -> s"],
+    ),
+    (
+        "each timer is a step of its own: what one makes due comes in its turn",
+        abc(
+            setbacks=[
+                setback("s", d.After(span("1d")), until="never"),
+                setback("t", d.Stuck(span("1d")), until="never"),
+            ]
+        ),
+        [BEGIN, event("9d", "x.other")],
+        [ENTERED, "1d a -> s", "2d s -> t"],
+    ),
+    (
+        "a complaint beyond lateness exits, and sets nothing back",
+        abc(
+            exits=(exit_("out", is_("email.complained", times=2)),),
+            setbacks=[setback("s", is_("email.complained"), until="never")],
+        ),
+        [
+            BEGIN,
+            event("10d", "x.other"),
+            event("2d", "email.complained", campaign="x"),
+            event("3d", "email.complained", campaign="y"),
+        ],
+        [ENTERED, "3d a -> out"],
+    ),
+    (
+        "a withdrawal beyond lateness exits",
+        abc(exits=(exit_("out", unsubscribed("all")),)),
+        [BEGIN, event("10d", "x.other"), event("2d", "email.unsubscribed")],
+        [ENTERED, "2d a -> out"],
+    ),
+    (
+        "lateness is 24 h where nothing else is said, exactly so old is not late",
+        abc(),
+        [BEGIN, event("2d", "x.other"), event("23h59m59s", "x.c"), event("1d", "x.b")],
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "beyond lateness no run begins",
+        abc(),
+        [event("10d", "x.other"), event("2d", "begin.now"), event("9d12h", "x.b")],
+        ["9d12h none -> b"],
+    ),
+    (
+        "a recovery acts only by an event of until's own, leaves under not excepted",
+        abc(setbacks=[setback("s", is_("x.s"), until=d.AllOf((is_("x.up"), d.Not(unsubscribed("any")))))]),
+        days("begin.now", "x.s", "email.unsubscribed", "x.up", "email.resubscribed", "x.s", "x.up"),
+        [ENTERED, "1d a -> s", "6d s -> a"],
+    ),
+    (
+        "a recovery goes back to the best stage though that holds no more",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", is_("x.b", within="1h"))],
+            setbacks=[setback("s", is_("x.s"), until=is_("x.up"))],
+        ),
+        days("begin.now", "x.b", "x.s", "x.up"),
+        [ENTERED, "1d a -> b", "2d b -> s", "3d s -> b"],
+    ),
+    (
+        "an event of the best stage and of a higher one that does not hold moves nowhere",
+        journey([stage("a", is_("begin.now")), stage("b", is_("x.b")), stage("c", d.AllOf((is_("x.b"), is_("x.c"))))]),
+        days("begin.now", "x.b", "x.b"),
+        [ENTERED, "1d a -> b"],
+    ),
+    (
+        "a stage that came to hold by itself waits for an event of its own",
+        journey(
+            [stage("a", is_("begin.now")), stage("b", d.AllOf((is_("x.one"), d.Not(unsubscribed("any")))))],
+            setbacks=[setback("s", is_("x.s", times=9), until="never")],
+        ),
+        days("begin.now", "email.unsubscribed", "x.one", "email.resubscribed", "x.s", "x.one"),
+        [ENTERED, "5d a -> b"],
+    ),
 ]
 
 
@@ -288,6 +500,25 @@ def test_timers_fire_by_due_then_contact_then_journey_then_kind_then_rule_path()
         "y first: 1d two -> zed",
         "y second: 1d stall a",
     ] == [f"{move.contact} {line(move, journeys=True)}" for move in moves]
+
+
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_timers_of_one_time_fire_by_contact_whoever_came_with_this_batch(first: str) -> None:
+    partition = Partition(abc(exits=(exit_("expired", d.After(span("1d"))),)))
+    second = "y" if first == "x" else "x"
+
+    partition.batch([event("0d", "begin.now", contact=first)])
+    moves = partition.batch([event("0d", "begin.now", contact=second), event("2d", "x.other", contact="z")])
+
+    assert ["x", "y"] == [move.contact for move in moves if move.kind == "exit"]
+
+
+def test_at_most_one_move_a_recovery_comes_before_an_advance() -> None:
+    both = abc(setbacks=[setback("s", is_("x.s"), until=is_("x.b"))])
+
+    moves = records(both, days("begin.now", "x.s", "x.b"))
+
+    assert [("1d a -> s", "setback"), ("2d s -> b", "recover")] == [(line(move), move.kind) for move in moves[1:]]
 
 
 def test_at_is_never_before_the_previous_record_and_late_says_so() -> None:

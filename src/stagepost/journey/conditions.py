@@ -349,6 +349,8 @@ class MissedLeaf(Leaf):
     def count(self, run: Run, hit: Hit, bits: int) -> None:
         armed, fired, *thens = _listed(run.facts, self.key) or (0, 0)
         at, span = hit.at, self.span
+        if armed < hit.since:
+            armed = 0  # consent was withdrawn and given again since
         if bits & THEN:
             if armed and armed <= at <= armed + span:
                 armed = 0
@@ -366,7 +368,7 @@ class MissedLeaf(Leaf):
 
     def retime(self, run: Run, since: int) -> int:
         known = _listed(run.facts, self.key)
-        return known[0] + self.span if known and known[0] and since >= 0 else 0
+        return known[0] + self.span if known and known[0] and 0 <= since <= known[0] else 0
 
     def fire(self, run: Run, due: int) -> None:
         run.facts[self.key] = (0, due, *_listed(run.facts, self.key)[2:])

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import re2
@@ -60,6 +61,15 @@ from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Unreadable, Value, 
 DEPTH = 4
 """any, all, not and missed nest to this depth (journeys.md 2 and 3.1)."""
 
+CONDITIONS = 1_000
+"""Most conditions of one journey, any, all and not among them: what ``lint`` compares grows with their square."""
+
+PROBLEMS = 500
+"""Faults told of one file; nobody reads on, and looking for what was meant takes time."""
+
+TOLD = 400
+"""Characters of a message: what a file says can be long."""
+
 TIMES = 100
 """Most matching events that a condition counts (journeys.md 2)."""
 
@@ -67,6 +77,10 @@ SENDS = 20
 """Most sends that no_click counts: a contact's last sends are remembered, and these must be among them."""
 
 _T = TypeVar("_T")
+
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+"""The fault is told with its place; RE2 would write it to standard error as well."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -112,11 +126,22 @@ def parse_journey(text: str, source: str) -> Parsed:
     if not isinstance(tree, Pairs):
         reader.problem(p.WRONG_KIND, "a journey file is a mapping that begins with journey: NAME", Position(1, 1))
         return Parsed(None, tuple(reader.problems))
-    journey = reader.journey(tree)
+    try:
+        journey = reader.journey(tree)
+    except _Enough:
+        return Parsed(None, _in_order(reader.problems))
     if not any(problem.is_error for problem in reader.problems):
         reader.problems += lint(journey, source, reader.positions)
-    found = tuple(sorted(reader.problems, key=lambda problem: (problem.position.line, problem.position.column)))
+    found = _in_order(reader.problems)
     return Parsed(None if any(problem.is_error for problem in found) else journey, found)
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: (problem.position.line, problem.position.column)))
+
+
+class _Enough(Exception):
+    """So many faults that the rest of the file is not looked at."""
 
 
 class _Reader:
@@ -129,9 +154,15 @@ class _Reader:
         self._links: dict[str, Link] = {}
         self.positions: dict[int, Position] = {}
         """Where each condition stands, by its identity: equal ones may stand in several places."""
+        self._conditions = 0
 
     def problem(self, code: Code, message: str, position: Position) -> None:
-        self.problems.append(Problem(self.source, position, code, message))
+        told = message if len(message) <= TOLD else f"{message[:TOLD]}..."
+        self.problems.append(Problem(self.source, position, code, told))
+        if len(self.problems) == PROBLEMS:
+            full = f"{PROBLEMS} faults found, the rest of the file was not looked at"
+            self.problems.append(Problem(self.source, position, p.TOO_LARGE, full))
+            raise _Enough
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
@@ -389,6 +420,9 @@ class _Reader:
 
     def condition(self, node: Tree, depth: int = 0, also: Collection[str] = ()) -> Condition:
         """One condition; ``depth``: how many of any, all, not and missed stand around it."""
+        self._conditions += 1
+        if self._conditions == CONDITIONS + 1:
+            self.problem(p.OUT_OF_RANGE, f"more than {CONDITIONS} conditions in one journey", node.position)
         if isinstance(node, Value):
             return self._placed(self._event_type(node), node.position)
         if isinstance(node, Items):
@@ -625,7 +659,7 @@ class _Reader:
             return "takes text: put it in quotes", None
         if operator == "matches":
             try:
-                re2.compile(value)
+                re2.compile(value, _QUIET)
             except re2.error as error:
                 return f"is no RE2 expression: {error.args[0]!s}", None
         return "", value
@@ -773,5 +807,5 @@ def _is_plain_event(condition: Condition) -> bool:
 
 def did_you_mean(given: str, known: Collection[str]) -> str:
     """`` (did you mean x?)`` when something known is close, else nothing."""
-    close = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(given[:80].lower(), list(islice(known, 200)), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -78,7 +78,7 @@ URL_LIMIT = 1024
 
 
 def step_event(program: Program, state: ContactState | None, event: Event, at: int, clock: int) -> Step:
-    """Apply one event. Never raises on any event that ``Event`` can hold.
+    """Apply one event. Never raises on any event that the wire can hold (JSON has no half characters).
 
     ``state`` None: nothing is known of the contact. ``at``: the event's time, micros, clamped to the broker timestamp.
     ``clock``: the partition's clock, this event included; timers that it has passed must have fired before.

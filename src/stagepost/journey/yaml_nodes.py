@@ -5,10 +5,12 @@ May not contain: any word of the journey language (``parse.py``).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -22,6 +24,9 @@ VALUE_LIMIT = 20_000
 """Values of one file, each use of an anchor counted: a few lines of aliases can stand for billions."""
 
 DEPTH_LIMIT = 32
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character. An escape can make one; no output could be written with it."""
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
 
@@ -86,20 +91,39 @@ def read_yaml(text: str) -> Tree | None:
     """The tree of the one document in ``text``; None when there is none. Raises Unreadable."""
     if len(text) > SIZE_LIMIT:
         raise Unreadable(TOO_LARGE, f"the file has more than {SIZE_LIMIT} characters", Position(1, 1))
+    yaml = YAML(pure=True)
+    yaml.Composer = _Bounded
     try:
-        node = YAML(pure=True).compose(text)
+        node = yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
         told = " ".join(filter(None, [error.context, error.problem]))
         hint = next((f": {hint}" for words, hint in _HINTS if words in told), "")
         raise Unreadable(NOT_YAML, f"{told}{hint}", place) from error
-    except RecursionError:
-        raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", Position(1, 1)) from None
     except (YAMLError, ValueError, AttributeError, IndexError, KeyError, TypeError, AssertionError) as error:
         # ruamel.yaml raises its own bugs on broken directives and anchors; whatever it is, the file is at fault.
         raise Unreadable(NOT_YAML, str(error).split("\n", 1)[0] or "cannot be read", Position(1, 1)) from error
     return None if node is None else _Builder().build(node, 1)
+
+
+class _Bounded(Composer):
+    """Stops at the first value too many or too deep: reading on to the end of a large file would take a minute."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)
+        self.warn_double_anchors = False  # an anchor may be given anew, YAML 1.2 says
+        self._left = VALUE_LIMIT
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._left -= 1
+        if self._left < 0 or self.depth >= DEPTH_LIMIT:
+            mark = self.parser.peek_event().start_mark
+            place = Position(mark.line + 1, mark.column + 1)
+            if self._left < 0:
+                raise Unreadable(TOO_LARGE, f"more than {VALUE_LIMIT} values", place)
+            raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -114,7 +138,8 @@ class _Builder:
         if depth > DEPTH_LIMIT:
             raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
         if isinstance(node, ScalarNode):
-            return Value(_scalar(node, place), str(node.value), place)
+            text = _whole(str(node.value), place)
+            return Value(_scalar(str(node.tag), text, place), text, place)
         if isinstance(node, SequenceNode):
             return Items(tuple(self.build(item, depth + 1) for item in node.value), place)
         if isinstance(node, MappingNode):
@@ -136,9 +161,17 @@ class _Builder:
         return pairs
 
 
-def _scalar(node: Any, place: Position) -> Scalar:
-    text = str(node.value)
-    tag = str(node.tag)
+def _whole(text: str, place: Position) -> str:
+    """The text with characters that JSON escapes in two halves put together."""
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise Unreadable(NOT_YAML, "half of a character (\\ud800 to \\udfff)", place) from None
+
+
+def _scalar(tag: str, text: str, place: Position) -> Scalar:
     try:
         if tag == _INT:
             return _integer(text)

@@ -240,6 +240,14 @@ FAULTS = [
         "SP305",
         "",
     ),
+    (
+        "missed with times",
+        HEAD + "  - one: {missed: {first: a.b, then: {event: c.d, times: 2}, within: 3d}}\n",
+        4,
+        38,
+        "SP305",
+        "without times and within",
+    ),
     ("missed without within", HEAD + "  - one: {missed: {first: a.b, then: c.d}}\n", 4, 19, "SP102", "within"),
     ("too deep", HEAD + "  - one: {any: [{all: [{any: [{all: [{any: [a.b]}]}]}]}]}\n", 4, 39, "SP304", "limit"),
     ("no way out", STAGED + "setbacks:\n  - cold: {quiet: 3d}\n", 7, 5, "SP302", "recover:"),
@@ -422,3 +430,84 @@ def test_no_tree_raises(tree: dict[str, object]) -> None:
     import json
 
     assert isinstance(parse_journey(json.dumps(tree), "j"), Parsed)
+
+
+def test_reading_stops_at_the_first_value_too_many_or_too_deep_and_says_where() -> None:
+    many = "journey: x\nstages:\n" + "- a\n" * 30_000
+    deep = "".join(" " * n + "a:\n" for n in range(40))
+
+    (too_many,), (too_deep,) = parse_journey(many, "j").problems, parse_journey(deep, "j").problems
+
+    assert "j:19998:3: SP002 more than 20000 values" == str(too_many)
+    assert "j:32:32: SP002 nested deeper than 32" == str(too_deep)
+
+
+def test_an_anchor_may_be_given_anew() -> None:
+    parsed = parse_journey("journey: x\nstages:\n- a: &w x.y\n- b: {any: [&w x.z, x.v]}\n- c: *w\n", "j")
+
+    assert parsed.journey is not None
+    assert [EventIs("x.y"), AnyOf((EventIs("x.z"), EventIs("x.v"))), EventIs("x.z")] == [
+        stage.when for stage in parsed.journey.stages
+    ]
+
+
+def test_two_halves_of_a_character_as_json_escapes_them_are_one() -> None:
+    parsed = parse_journey('{"journey": "x", "title": "\\ud83d\\ude00", "stages": [{"a": "x.y"}]}', "j")
+
+    assert parsed.journey is not None
+    assert "\U0001f600" == parsed.journey.title
+
+
+def test_half_a_character_is_refused_where_it_stands() -> None:
+    (problem,) = parse_journey('journey: x\nlabels: {team: "\\ud800"}\nstages: [{a: x.y}]\n', "j").problems
+
+    assert "j:2:16: SP001 half of a character (\\ud800 to \\udfff)" == str(problem)
+
+
+def test_after_500_faults_the_rest_is_not_looked_at_and_that_is_said() -> None:
+    parsed = parse_journey("journey: x\nstages: [{a: x.y}]\n" + "".join(f"k{n}: v\n" for n in range(600)), "j")
+
+    assert 501 == len(parsed.problems)
+    assert "j:502:1: SP002 500 faults found, the rest of the file was not looked at" == str(parsed.problems[-1])
+
+
+def test_a_journey_has_at_most_1000_conditions() -> None:
+    def with_conditions(count: int) -> str:
+        parts = ", ".join(f"x.e{n}" for n in range(48))
+        whole, rest = divmod(count, 49)
+        stages = [f"- a{n}: {{any: [{parts}]}}\n" for n in range(whole)] + [f"- b{n}: x.y{n}\n" for n in range(rest)]
+        return "journey: x\nstages:\n" + "".join(stages)
+
+    (fault,) = [problem for problem in parse_journey(with_conditions(1_001), "j").problems if problem.is_error]
+
+    assert parse_journey(with_conditions(1_000), "j").journey is not None
+    assert "SP108 more than 1000 conditions in one journey" == str(fault).partition(": ")[2]
+
+
+def test_a_message_repeats_no_long_text() -> None:
+    (problem,) = parse_journey(f"journey: x\nstages: [{{a: x.y}}]\n{'k' * 900}: v\n", "j").problems
+
+    assert 403 == len(problem.message)
+
+
+def test_what_a_file_does_not_say_has_its_default() -> None:
+    text = "journey: x\nstages: [{a: x.y}]\nsetbacks: [{s: {no_click: {sends: 1, grace: 1d}, until: never}}]\n"
+    bare = parse_journey(text + "consent: {purpose: tracking}\n", "j").journey
+
+    assert bare is not None
+    assert ("any", None, 24 * HOUR, 7 * DAY, Consent("tracking", "denied")) == (
+        bare.enter,
+        bare.reenter,
+        bare.lateness,
+        bare.attribution,
+        bare.consent,
+    )
+    assert Bots(2 * MICROS, 3, 10 * MICROS, 5 * MINUTE, 10 * MICROS) == bare.bots
+    assert NoClick(1, DAY, "delivered") == bare.setbacks[0].when
+
+
+def test_reenter_always_waits_for_nothing() -> None:
+    parsed = parse_journey("journey: x\nstages: [{a: x.y}]\nreenter: always\n", "j")
+
+    assert parsed.journey is not None
+    assert Reenter(after=0) == parsed.journey.reenter
