@@ -24,6 +24,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "run": ("run",),
         "topics": ("topics",),
         "config": ("config",),
+        "bench": ("bench",),
     }
 )
 """Files of this package, in the order of ``--help``, with the verbs that their ``add_to`` registers."""
