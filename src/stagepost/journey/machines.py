@@ -20,9 +20,9 @@ MACHINE = -2
 def remember(state: ContactState, message: str | None, url: str | None, at: int, keep: int) -> None:
     """Note a click of unknown origin as evidence; ``keep``: how many are kept, the newest by their own times."""
     key = send_key(None, message)
-    if not key:
+    if not key or not url:
         return
-    clicks = sorted((*state.null_clicks, (at, key, number(url or ""))))
+    clicks = sorted((*state.null_clicks, (at, key, number(url))))
     state.null_clicks = tuple(clicks[-keep:])
 
 
@@ -46,6 +46,5 @@ def in_burst(state: ContactState, bots: Bots, message: str | None, at: int) -> b
     near = [(time, url) for time, of, url in state.null_clicks if of == key and at - span <= time <= at + span]
     return any(
         len({url for time, url in near if start <= time <= start + span}) >= bots.burst_urls
-        for start, _ in near
-        if start <= at
+        for start in (at, *(time for time, _ in near if time < at))
     )

@@ -54,16 +54,19 @@ def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None
         return None
     if last.at <= at:
         return last.at, last.campaign
-    earlier = [(send.at, send.campaign) for send in state.sends.values() if send.flags & DELIVERED and send.at <= at]
+    delivered = [send for send in state.sends.values() if send.flags & DELIVERED]
+    earlier = [(time, send.campaign) for send in delivered for time in (send.at, send.again) if 0 < time <= at]
     return max(earlier, key=lambda send: send[0]) if earlier else None
 
 
 def delivered_at(state: ContactState, message: str | None, at: int) -> int | None:
-    """When the message was delivered, if that is known and not after ``at``."""
+    """When the message was last delivered before ``at`` or exactly then, if that is known."""
     if message is None:
         return None
     send = state.sends.get(send_key(None, message))
-    return send.at if send is not None and send.flags & DELIVERED and send.at <= at else None
+    if send is None or not send.flags & DELIVERED:
+        return None
+    return max((time for time in (send.at, send.again) if 0 < time <= at), default=None)
 
 
 def record(
@@ -139,6 +142,8 @@ def is_human(event: Event) -> bool:
 
 
 def _delivered(state: ContactState, campaign: str | None, message: str | None, at: int) -> None:
+    if state.last_send is None or state.last_send.at <= at:
+        state.last_send = SendAt(at, campaign, message)
     key = send_key(campaign, message)
     if not key:
         return
@@ -147,10 +152,9 @@ def _delivered(state: ContactState, campaign: str | None, message: str | None, a
         _put(state, key, Sent(campaign, at, DELIVERED))
     elif not known.flags & DELIVERED:
         _put(state, key, Sent(campaign or known.campaign, at, known.flags | DELIVERED))
-    elif at < known.at:
-        _put(state, key, Sent(campaign or known.campaign, at, known.flags))
-    if state.last_send is None or state.last_send.at <= at:
-        state.last_send = SendAt(at, campaign, message)
+    elif at != known.at:
+        first, newest = min(at, known.at), max(at, known.at, known.again)
+        _put(state, key, Sent(campaign or known.campaign, first, known.flags, newest))
 
 
 def _set(state: ContactState, campaign: str | None, message: str | None, at: int, flags: int) -> int:
@@ -164,7 +168,7 @@ def _set(state: ContactState, campaign: str | None, message: str | None, at: int
         return flags
     fresh = flags & ~known.flags
     if fresh:
-        _put(state, key, Sent(known.campaign, known.at, known.flags | flags))
+        _put(state, key, Sent(known.campaign, known.at, known.flags | flags, known.again))
     return fresh
 
 

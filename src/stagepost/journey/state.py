@@ -19,8 +19,11 @@ from msgspec import Struct
 
 from stagepost.events import DAY, HOUR
 
-CODEC = 1
+CODEC = 2
 """First byte of a packed state. A change of any Struct below needs the next number, an up-caster and a golden file."""
+
+READABLE = frozenset({1, 2})
+"""Codecs that are read. 2 added a field at the end of ``Sent``, whose default is the up-caster."""
 
 SEEN_SPAN = 72 * HOUR
 """A generation of remembered event keys is kept for at least this long after it was closed (design.md 4)."""
@@ -55,8 +58,10 @@ class Sent(Struct, array_like=True, gc=False):
 
     campaign: str | None
     at: int
-    """When it was delivered if ``DELIVERED`` is set, else when it was first heard of."""
+    """When it was first delivered if ``DELIVERED`` is set, else when it was first heard of."""
     flags: int = 0
+    again: int = 0
+    """When it was last delivered, if that was reported for more than one time: clicks are judged by it."""
 
 
 SENT = 1
@@ -243,8 +248,8 @@ def pack(state: ContactState) -> bytes:
 
 def unpack(data: bytes) -> ContactState:
     """The state in ``data``; ``ValueError`` when it was not packed by a codec known here."""
-    if not data or data[0] != CODEC:
-        raise ValueError(f"packed state has codec {data[0] if data else 'none'}, this version reads {CODEC}")
+    if not data or data[0] not in READABLE:
+        raise ValueError(f"packed state has codec {data[0] if data else 'none'}, this version reads up to {CODEC}")
     try:
         return _decode(memoryview(data)[1:])
     except msgspec.DecodeError as error:
