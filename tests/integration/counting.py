@@ -47,6 +47,7 @@ class Counting:
 
     input = Topic.EVENTS
     state = Topic.STATE
+    switching = None
 
     def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False) -> None:
         self.cache = cache

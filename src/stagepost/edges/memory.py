@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import count
+from zlib import crc32
 
 from stagepost.edges.errors import Drop, Fenced, MissingTopics, RecordsGone, Unstable
 from stagepost.edges.ports import (
@@ -21,6 +22,7 @@ from stagepost.edges.ports import (
     ChangeKind,
     Checkpoint,
     Committed,
+    Keys,
     Membership,
     Outcome,
     Placed,
@@ -37,6 +39,7 @@ class MemoryMirror:
     """``ports.Mirror`` without a server. The three attributes may be looked at, copied and put back (a rollback)."""
 
     piece = 500
+    slots = 8
 
     def __init__(self) -> None:
         self.checkpoints: dict[int, Checkpoint] = {}
@@ -59,6 +62,17 @@ class MemoryMirror:
                 return None
             values = self.values.get(partition, {})
             return Snapshot(at.seq, at.nonce, at.partial, {key: values.get(key) for key in keys})
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        with self._lock:
+            at = self.checkpoints.get(partition)
+            if at is None:
+                return None
+            found: list[str] = []
+            while slot < self.slots and len(found) < enough:
+                found += [key for key in self.values.get(partition, {}) if crc32(key.encode()) % self.slots == slot]
+                slot += 1
+            return Keys(at.seq, at.nonce, tuple(found), slot if slot < self.slots else None)
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         with self._lock:

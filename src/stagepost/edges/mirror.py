@@ -18,10 +18,13 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import Checkpoint, Mirror, Outcome, Snapshot, StateChange
+from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange
 
 _PAGE = 10_000
 """Timers per ZRANGE: a few milliseconds of Redis' one thread."""
+
+_SLOTS_AT_ONCE = 512
+"""Buckets looked into by one listing: below a millisecond where they are empty."""
 
 _T = TypeVar("_T")
 
@@ -52,6 +55,7 @@ class RedisMirror:
         self._apply = _script(client, "apply.lua")
         self._read = _script(client, "read.lua")
         self._wipe = _script(client, "wipe.lua")
+        self._list = _script(client, "keys.lua")
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         with _routed("reading the checkpoint of the mirror"):
@@ -68,6 +72,20 @@ class RedisMirror:
             return None
         values = dict(zip(keys, answer[3:], strict=True))
         return Snapshot(int(answer[0]), answer[1].decode(), answer[2] == b"1", values)
+
+    @property
+    def slots(self) -> int:
+        return BUCKETS
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        end = min(slot + _SLOTS_AT_ONCE, BUCKETS)
+        with _routed("listing states of the mirror"):
+            answer = self._list([self._keys.checkpoint(partition)], [self._keys.buckets(partition), slot, end, enough])
+        if not answer:
+            return None
+        seq, nonce, then, *keys = answer
+        found = tuple(key.decode() for key in keys)
+        return Keys(int(seq), nonce.decode(), found, int(then) if int(then) < BUCKETS else None)
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
         fields = _encode(then)

@@ -280,6 +280,18 @@ class Snapshot(Struct, frozen=True):
     values: Mapping[str, bytes | None]
 
 
+class Keys(Struct, frozen=True):
+    """State keys that a listing saw, and of which batch, or of a part of the next one too.
+
+    ``next_slot`` None: those of the last slot are among them.
+    """
+
+    seq: int
+    nonce: str
+    keys: tuple[str, ...]
+    next_slot: int | None
+
+
 class Mirror(Protocol):
     """The rebuildable copy of state. Raises MirrorUnavailable or Stop."""
 
@@ -292,6 +304,15 @@ class Mirror(Protocol):
 
     def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:
         """Values and the batch they show, seen at one instant; None where there is no checkpoint."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """In how many slots the states of a partition lie; where a key lies never changes."""
+        ...
+
+    def keys(self, partition: int, slot: int, enough: int) -> Keys | None:
+        """State keys from ``slot`` on, seen at one instant: whole slots, until there are ``enough``, or many slots."""
         ...
 
     def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:

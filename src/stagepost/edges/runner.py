@@ -127,6 +127,8 @@ class Runner:
         self._running: dict[int, Owned] = {}
         self._restoring: dict[int, _Restoring] = {}
         self._held = False
+        self._hurried = False
+        """Some partition has more to do than its records."""
         self._transaction = 0
         self._looked_at = 0.0
         self._undecided: dict[int, _Undecided] = {}
@@ -231,7 +233,8 @@ class Runner:
         """One poll, and all that follows from it."""
         assert self._work is not None
         self._hold_back(self._work.full())
-        records = self._intake.poll(self._config.batch, _BUSY_POLL_S if self._restoring or self._held else _POLL_S)
+        busy = self._restoring or self._held or self._hurried
+        records = self._intake.poll(self._config.batch, _BUSY_POLL_S if busy else _POLL_S)
         self._polled_at = now = time.monotonic()
         self._take_changes(now)
         batches = self._sorted_out(records, now)
@@ -240,8 +243,10 @@ class Runner:
         self._advance_restores()
         look = now - self._looked_at >= _TICK_S
         idle = self._idle(now) if look and not self._held else []
-        if batches or idle:
-            self._carry_out(batches, idle, now)
+        pending = [] if self._held else [owned for owned in self._running.values() if self._work.pending(owned)]
+        self._hurried = bool(pending)
+        if batches or idle or pending:
+            self._carry_out(batches, idle, pending, now)
         for owned, reason in self._work.refused():
             if self._running.get(owned.number) is owned:
                 self._counters.add({("mirror_refusals_total", reason): 1})
@@ -365,14 +370,21 @@ class Runner:
                 owned.saw(known, now)
         return [owned for owned in idle if owned.broker_us]
 
-    def _carry_out(self, batches: dict[int, list[Record]], idle: Sequence[Owned], began: float) -> None:
+    def _carry_out(
+        self, batches: dict[int, list[Record]], idle: Sequence[Owned], pending: Sequence[Owned], began: float
+    ) -> None:
         """N: one transaction over all partitions that have something to do."""
         assert self._work is not None
         try:
             member = self._intake.membership()
             plans = [plan for partition, batch in batches.items() if (plan := self._plan(partition, batch)) is not None]
             for owned in idle:
-                if owned.number not in batches and (plan := self._tick(owned, began)) is not None:
+                if owned.number not in batches and (plan := self._tick(owned, owned.now_us(began))) is not None:
+                    plans.append(plan)
+            for owned in pending:
+                if owned.number in batches or owned in idle:
+                    continue
+                if (plan := self._tick(owned, None)) is not None:
                     plans.append(plan)
             self._at("after_read")
             if not plans:
@@ -404,10 +416,11 @@ class Runner:
             raise AssertionError(f"no Plan for {len(batch)} records of partition {partition}: they would be lost")
         return plan
 
-    def _tick(self, owned: Owned, now: float) -> PartitionPlan | None:
+    def _tick(self, owned: Owned, now_us: int | None) -> PartitionPlan | None:
+        """A batch without records; ``now_us``: where the clock of an idle partition goes."""
         assert self._work is not None
         try:
-            return self._work.plan(owned, (), owned.next_offset, owned.now_us(now))
+            return self._work.plan(owned, (), owned.next_offset, now_us)
         except SlowDown as error:
             self._again(owned, str(error))
             return None

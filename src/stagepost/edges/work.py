@@ -19,7 +19,7 @@ from stagepost.edges.errors import SlowDown, Stop, Unstable
 from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
 from stagepost.edges.restore import Readers, Restore
 from stagepost.edges.transactions import Written
-from stagepost.engine.plan import Emit, Partition, PartitionPlan, Record, Stateful, Stateless
+from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
 
 _ASK_AGAIN_S = 0.5
 
@@ -76,6 +76,10 @@ class Work(Protocol):
     def plan(
         self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None
     ) -> PartitionPlan | None: ...
+
+    def pending(self, owned: Owned) -> bool:
+        """Whether the partition has something to do even without a record, and at once."""
+        ...
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None: ...
 
@@ -136,6 +140,9 @@ class StatelessWork:
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
         return self._processor.plan(owned.number, owned.seq + 1, records, next_offset)
+
+    def pending(self, owned: Owned) -> bool:
+        return False
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
         owned.seq, owned.next_offset = plan.seq, plan.next_offset
@@ -215,13 +222,24 @@ class StatefulWork:
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
         state: Any = owned.state
+        switching, sweep = self._processor.switching, None
+        if switching is not None:
+            while wanted := switching.wants(state):
+                self._processor.load(state, self._values(owned, wanted))
+            sweep = switching.sweep(state, self._mirror.slots)
         batch = self._processor.read(state, records, next_offset, now)
+        if switching is not None and sweep is not None and (listing := self._listing(owned, sweep)) is not None:
+            batch = switching.swept(state, batch, listing)
         if batch.needs:
             self._processor.load(state, self._values(owned, batch.needs))
         plan = self._processor.plan(state, batch)
         if plan is not None and (plan.seq, plan.next_offset) != (owned.seq + 1, next_offset):
             raise AssertionError(f"a Plan for batch {plan.seq} to {plan.next_offset} after batch {owned.seq}")
         return plan
+
+    def pending(self, owned: Owned) -> bool:
+        switching = self._processor.switching
+        return switching is not None and switching.pending(owned.state)
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
         placed, before = written.placed, owned.checkpoint
@@ -299,6 +317,16 @@ class StatefulWork:
         for start in range(0, len(missing), piece):
             values.update(self._read(owned, missing[start : start + piece]))
         return values
+
+    def _listing(self, owned: Owned, sweep: Sweep) -> Listing | None:
+        """None while the mirror does not have the batch yet that the listing has to show."""
+        assert owned.checkpoint is not None
+        if sweep.since > owned.applied_seq:
+            return None
+        found = self._mirror.keys(owned.number, sweep.slot, self._mirror.piece)
+        if found is None or found.nonce != owned.checkpoint.nonce or found.seq < owned.applied_seq:
+            raise MirrorRefused(f"partition {owned.number}: the mirror lost what its states were listed from")
+        return Listing(found.keys, found.next_slot, self._mirror.slots)
 
     def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
         assert owned.checkpoint is not None

@@ -1,7 +1,8 @@
 """The ``journey`` role as a pure processor: events and due timers of a partition to one Plan per batch.
 
-Decides for each record its one accounting class (design.md 6) and turns steps into records. May not contain: a rule of
-the journey language (``journey/step.py``), a client, a clock.
+Decides for each record its one accounting class (design.md 6) and turns steps into records; changes the definitions of
+a partition in the batch of their activation (``definitions.py``). May not contain: a rule of the journey language
+(``journey/step.py``), a client, a clock.
 """
 
 from __future__ import annotations
@@ -10,12 +11,25 @@ from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
+from stagepost.engine.definitions import (
+    ACTIVATION_KEY,
+    RESERVED,
+    Activation,
+    advance,
+    begin,
+    definition_key,
+    is_reserved,
+    pack_activation,
+    pack_definition,
+    unpack_activation,
+    unpack_definition,
+)
 from stagepost.engine.intake import Incoming, read_event
-from stagepost.engine.plan import Control, Emit, Headers, PartitionPlan, Record, Topic
+from stagepost.engine.plan import Control, Emit, Headers, Listing, PartitionPlan, Record, Sweep, Topic
 from stagepost.engine.tallies import Tallies
 from stagepost.events import (
     CONTACT_TYPES,
@@ -30,14 +44,19 @@ from stagepost.events import (
     encode_json,
     murmur2_partition,
 )
-from stagepost.journey.compile import Program
+from stagepost.journey.compile import Program, compile_program
+from stagepost.journey.definition import Journey
 from stagepost.journey.fold import Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
 from stagepost.journey.state import CODEC, ContactState, next_due, pack, unpack
 from stagepost.journey.step import memberships
+from stagepost.journey.switch import Switch, Version, finishing, switch_to
 
 HEARTBEAT = 5 * MICROS
 """An idle partition commits its clock at least this often, so that the watermark of the metrics moves (design.md 5)."""
+
+PROGRAMS = 16
+"""Compiled programs kept beside the worker's own: partitions change together, so that there are one or two."""
 
 _SKIPPED = {
     Outcome.LATE: "late",
@@ -59,6 +78,13 @@ class JourneyPartition:
     timers: TimerIndex = field(default_factory=TimerIndex)
     cache: OrderedDict[str, ContactState | None] = field(default_factory=OrderedDict)
     """Least recently used first; None for a contact that is known to have no state."""
+    ran: dict[str, str] = field(default_factory=dict)
+    """Versions that computed its last batch."""
+    asked: bool = False
+    """Whether ``activation`` was looked up."""
+    activation: Activation | None = None
+    stored: dict[Version, Journey | None] = field(default_factory=dict)
+    """Definitions that ``activation`` keeps and the worker does not have itself; None: not to be had."""
 
 
 class Misplaced(Struct, frozen=True):
@@ -75,6 +101,8 @@ class JourneyBatch:
     next_offset: int
     now: int | None
     needs: Collection[str]
+    listing: Listing | None = None
+    """States to bring up to changed definitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +118,26 @@ class JourneyProcessor:
     state: Topic = Topic.STATE
     codec: int = CODEC
     announces: bool = False
+    _programs: dict[tuple[Version, ...], Program] = field(default_factory=dict)
+    """Compiled for partitions that are between definitions."""
+
+    @property
+    def switching(self) -> JourneyProcessor:
+        return self
 
     def due(self, value: bytes) -> int | None:
-        return next_due(unpack(value))
+        return None if value[:1] == bytes([RESERVED]) else next_due(unpack(value))
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:
             return JourneyPartition(number=partition, partitions=partitions, seq=0, clock=0, next_offset=0)
         return JourneyPartition(
-            number=partition, partitions=partitions, seq=control.seq, clock=control.clock, next_offset=control.in_off
+            number=partition,
+            partitions=partitions,
+            seq=control.seq,
+            clock=control.clock,
+            next_offset=control.in_off,
+            ran=control.definitions,
         )
 
     def restore(self, partition: JourneyPartition, due: Mapping[str, int]) -> None:
@@ -120,26 +159,50 @@ class JourneyProcessor:
 
     def load(self, partition: JourneyPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
-            partition.cache[contact] = None if value is None else unpack(value)
+            if is_reserved(contact):
+                self._load_reserved(partition, contact, value)
+            else:
+                partition.cache[contact] = None if value is None else unpack(value)
 
     def plan(self, partition: JourneyPartition, batch: JourneyBatch) -> PartitionPlan | None:
-        fold = Fold(self.program, clock=partition.clock, state_of=partition.cache.__getitem__, timers=partition.timers)
+        activation = self._activation(partition)
+        program = self._program(partition, activation)
+        fold = Fold(
+            program,
+            clock=partition.clock,
+            state_of=partition.cache.__getitem__,
+            timers=partition.timers,
+            switch=self._switch(partition, activation, program),
+            epoch=activation.seq,
+        )
         out = _Output(self, partition)
         for record, read in batch.items:
             self._take(fold, out, record, read)
         if batch.now is not None and batch.now > fold.clock:
             for contact, step in fold.run_to(batch.now):
                 out.step(contact, step, None, ())
-        if not batch.items and not fold.changed and fold.clock < partition.clock + HEARTBEAT:
+        if batch.listing is not None:
+            for contact, step in fold.sweep(batch.listing.keys):
+                out.step(contact, step, None, ())
+        began, before = partition.activation, partition.cache
+        if activation.slot is not None or activation.stays:
+            activation = advance(activation, batch.listing, _finished(program, before, fold.changed))
+        changed = began is not None and activation != began
+        if not batch.items and not fold.changed and not changed and fold.clock < partition.clock + HEARTBEAT:
             return None
-        return out.plan(fold, batch.next_offset)
+        plan = out.plan(fold, batch.next_offset, activation.versions)
+        return plan if activation == began else self._with_activation(partition, plan, activation)
 
     def applied(self, partition: JourneyPartition, plan: PartitionPlan) -> None:
         partition.seq, partition.clock, partition.next_offset = plan.seq, plan.clock, plan.next_offset
         for contact, due in plan.due.items():
             partition.timers.set(contact, due)
+        partition.ran = dict(plan.definitions)
         cache = partition.cache
         for contact, state in plan.entries.items():
+            if contact == ACTIVATION_KEY:
+                partition.activation = state
+                continue
             cache[contact] = state
             cache.move_to_end(contact)
         while len(cache) > self.cache_contacts:
@@ -147,6 +210,127 @@ class JourneyProcessor:
 
     def assigned(self, partition: JourneyPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         return ()
+
+    # Changed definitions
+
+    def wants(self, partition: JourneyPartition) -> Collection[str]:
+        if not partition.asked:
+            return (ACTIVATION_KEY,)
+        now = partition.activation
+        if now is None or (now.versions == self.program.versions and not now.stays and now.slot is None):
+            return ()
+        missing = now.kept() - partition.stored.keys() - self.program.versions.items()
+        return [definition_key(version) for version in sorted(missing)]
+
+    def pending(self, partition: JourneyPartition) -> bool:
+        now = partition.activation
+        if now is None:
+            return not partition.asked
+        return now.slot is not None or now.versions != self.program.versions
+
+    def sweep(self, partition: JourneyPartition, slots: int) -> Sweep | None:
+        if partition.activation is None or not self.pending(partition):
+            return None
+        activation = self._activation(partition)
+        if activation.slot is None:
+            return None
+        return Sweep(activation.slot if activation.slots == slots else 0, activation.seq - 1)
+
+    def swept(self, partition: JourneyPartition, batch: JourneyBatch, listing: Listing) -> JourneyBatch:
+        contacts = tuple(key for key in listing.keys if not is_reserved(key))
+        known = partition.cache.keys() | set(batch.needs)
+        return JourneyBatch(
+            batch.items,
+            batch.next_offset,
+            batch.now,
+            (*batch.needs, *(contact for contact in contacts if contact not in known)),
+            structs.replace(listing, keys=contacts),
+        )
+
+    def _load_reserved(self, partition: JourneyPartition, key: str, value: bytes | None) -> None:
+        if key == ACTIVATION_KEY:
+            partition.asked = True
+            if value is not None:
+                partition.activation = unpack_activation(value)
+            elif partition.ran:
+                # Written before activations were recorded: what it ran with is known, not since when.
+                partition.activation = Activation(seq=0, in_off=0, clock=0, versions=partition.ran)
+            return
+        _, name, version = key.split(" ")
+        found = None if value is None else unpack_definition(value, (name, version))
+        partition.stored[name, version] = found
+
+    def _definition(self, partition: JourneyPartition, version: Version) -> Journey | None:
+        """A definition that the worker has itself, or that lies in the partition."""
+        own = self.program.by_name.get(version[0])
+        if own is not None and own.version == version[1]:
+            return own.definition
+        return partition.stored.get(version)
+
+    def _activation(self, partition: JourneyPartition) -> Activation:
+        """What the next batch is computed under: as it stands, or a change that begins with that batch."""
+        now = partition.activation
+        seq, in_off, clock = partition.seq + 1, partition.next_offset, partition.clock
+        if now is None:
+            return Activation(seq=seq, in_off=in_off, clock=clock, versions=self.program.versions)
+        if now.versions == self.program.versions:
+            return now
+        if now.slot is not None and all(self._definition(partition, version) for version in now.versions.items()):
+            return now
+        new = [journey.definition for journey in self.program.by_name.values()]
+
+        def known(version: Version) -> bool:
+            return self._definition(partition, version) is not None
+
+        return begin(now, new, known, seq=seq, in_off=in_off, clock=clock)
+
+    def _program(self, partition: JourneyPartition, activation: Activation) -> Program:
+        if not activation.stays and activation.versions == self.program.versions:
+            return self.program
+        older = [(name, version) for name, counts in activation.stays.items() for version in counts]
+        key = (*sorted(activation.versions.items()), ("", ""), *sorted(older))
+        program = self._programs.get(key)
+        if program is None:
+            definitions = [self._definition(partition, version) for version in activation.versions.items()]
+            kept = [self._definition(partition, version) for version in older]
+            program = compile_program([d for d in definitions if d is not None], [d for d in kept if d is not None])
+            if len(self._programs) >= PROGRAMS:
+                self._programs.clear()
+            self._programs[key] = program
+        return program
+
+    def _switch(self, partition: JourneyPartition, activation: Activation, program: Program) -> Switch | None:
+        if activation.slot is None:
+            return None
+        return switch_to(
+            program,
+            activation.change(),
+            activation.seq,
+            activation.clock,
+            lambda version: self._definition(partition, version),
+        )
+
+    def _with_activation(
+        self, partition: JourneyPartition, plan: PartitionPlan, activation: Activation
+    ) -> PartitionPlan:
+        """The Plan with the record of where the definitions stand, and the definitions that are needed or no more."""
+        began = frozenset() if partition.activation is None else partition.activation.kept()
+        kept = activation.kept()
+        states = dict(plan.states)
+        for version in sorted(kept - began):
+            definition = self._definition(partition, version)
+            packed = None if definition is None else pack_definition(definition)
+            if packed is not None:
+                states[definition_key(version)] = packed
+        for version in sorted(began - kept):
+            states[definition_key(version)] = None
+        states[ACTIVATION_KEY] = pack_activation(activation)
+        return structs.replace(
+            plan,
+            states=states,
+            due={**dict.fromkeys(states), **plan.due},
+            entries={**plan.entries, ACTIVATION_KEY: activation},
+        )
 
     def _read(self, partition: JourneyPartition, record: Record) -> Incoming | Rejected | Misplaced:
         read = read_event(record.value, headers=record.headers, broker_time=record.timestamp)
@@ -207,7 +391,7 @@ class _Output:
             self._count_event(event, step)
         for move in step.moves:
             self._move(move, trace)
-        for membership in memberships(self._processor.program, contact, step):
+        for membership in memberships(contact, step):
             self._membership(membership)
         for journey in step.erased:
             key = f"{journey}/{contact}"
@@ -220,7 +404,7 @@ class _Output:
         for journey in step.refused:
             self._counts["consent_refused_total", journey] += 1
 
-    def plan(self, fold: Fold, next_offset: int) -> PartitionPlan:
+    def plan(self, fold: Fold, next_offset: int, definitions: Mapping[str, str]) -> PartitionPlan:
         seq = self._partition.seq + 1
         states = {contact: None if state is None else pack(state) for contact, state in fold.changed.items()}
         due = {contact: None if state is None else next_due(state) for contact, state in fold.changed.items()}
@@ -234,7 +418,7 @@ class _Output:
             due=due,
             entries=dict(fold.changed),
             counts=self._counts,
-            definitions=self._processor.program.versions,
+            definitions=definitions,
         )
 
     def _count_event(self, event: Event, step: Step) -> None:
@@ -288,3 +472,16 @@ def _provider_label(provider: str | None) -> str:
     if provider is None:
         return "none"
     return provider if provider in PROVIDERS else "other"
+
+
+def _finished(
+    program: Program, before: Mapping[str, ContactState | None], after: Mapping[str, ContactState | None]
+) -> Mapping[tuple[str, int], int]:
+    """By how many the runs changed that finish on an older version."""
+    if not program.older:
+        return {}
+    change: Counter[tuple[str, int]] = Counter()
+    for contact, state in after.items():
+        change.update(finishing(state))
+        change.subtract(finishing(before[contact]))
+    return change

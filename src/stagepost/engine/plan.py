@@ -102,6 +102,24 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     definitions: Mapping[str, str] = {}
 
 
+class Sweep(Struct, frozen=True):
+    """Which part of a partition's states is wanted next, to be brought up to other definitions."""
+
+    slot: int
+    """States lie in slots, which are swept in order."""
+    since: int
+    """The batch that a Listing must show at least: of what came later nothing has to be brought up."""
+
+
+class Listing(Struct, frozen=True):
+    """The state keys of the slots from where a Sweep begins up to ``next_slot`` (None: to the last)."""
+
+    keys: tuple[str, ...]
+    next_slot: int | None
+    slots: int
+    """How many there are."""
+
+
 class Stateless(Protocol):
     """A processor without state: each record becomes outputs on its own (``normalise``)."""
 
@@ -145,6 +163,11 @@ class KeyedProcessor(Protocol[_P, _B]):
         """Whether ``assigned`` wants the states; reading all of them is for roles with small state."""
         ...
 
+    @property
+    def switching(self) -> Switching[_P, _B] | None:
+        """How its partitions change what they compute with; None when they do not."""
+        ...
+
     def due(self, value: bytes) -> int | None:
         """The next timer in a packed state, micros; None when it has none. For rebuilding the timer index."""
         ...
@@ -181,6 +204,26 @@ class KeyedProcessor(Protocol[_P, _B]):
 
         Empty unless ``announces``.
         """
+        ...
+
+
+class Switching(Protocol[_P, _B]):
+    """The part of a keyed processor that brings the states of a partition up to other definitions, piece by piece."""
+
+    def wants(self, partition: _P) -> Collection[str]:
+        """State keys to ``load`` before anything is read; asked again until there are none, which is nearly always."""
+        ...
+
+    def pending(self, partition: _P) -> bool:
+        """Whether there is something to do even without a record."""
+        ...
+
+    def sweep(self, partition: _P, slots: int) -> Sweep | None:
+        """What to list for the next batch, of ``slots`` slots; None, nearly always, when all states are up to date."""
+        ...
+
+    def swept(self, partition: _P, batch: _B, listing: Listing) -> _B:
+        """The batch with the states of ``listing`` added to it, and to its ``needs``."""
         ...
 
 

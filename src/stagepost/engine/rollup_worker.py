@@ -132,6 +132,7 @@ class RollupProcessor:
     state: Topic = Topic.ROLLUP
     codec: int = CODEC
     announces: bool = True
+    switching: None = None
 
     @property
     def definitions(self) -> Mapping[str, str]:

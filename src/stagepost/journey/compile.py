@@ -21,7 +21,7 @@ from stagepost.journey.conditions import EVERYWHERE, Holds, Leaf
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import any_withdrawn, compile_scopes, scope_of, still_withdrawn
 from stagepost.journey.sends import last_delivery
-from stagepost.journey.state import ContactState, number
+from stagepost.journey.state import ACTIVE, ContactState, Run, number
 from stagepost.journey.where import compile_glob, compile_globs, compile_where, glob_regex
 
 Match = Callable[[Event, int, ContactState], bool]
@@ -103,6 +103,8 @@ class JourneyProgram:
     """One journey, compiled."""
 
     index: int
+    mark: int
+    """0 for the version in force; else ``number`` of an older one that some runs finish on."""
     definition: d.Journey
     name: str
     version: str
@@ -162,10 +164,15 @@ class Program:
     """The longest of all journeys: what is older is late everywhere."""
     burst_keep: int
     """Clicks of unknown origin kept as evidence."""
+    older: dict[tuple[str, int], JourneyProgram]
+    """Versions that some runs finish on, by journey name and ``mark``; nearly always empty."""
 
 
-def compile_program(journeys: Sequence[d.Journey]) -> Program:
-    """Compile journeys, whose names must differ (``ValueError``). The order given does not matter."""
+def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = ()) -> Program:
+    """Compile journeys, whose names must differ (``ValueError``). The order given does not matter.
+
+    ``older``: versions that runs may still be on; each acts on the runs that are marked with it, and on no others.
+    """
     ordered = sorted(journeys, key=lambda journey: journey.name)
     names = [journey.name for journey in ordered]
     if len(set(names)) != len(names):
@@ -173,10 +180,11 @@ def compile_program(journeys: Sequence[d.Journey]) -> Program:
     index = _Index()
     lenses = {COMMON_LENS: LensProgram(COMMON_LENS, d.Bots(), None)}
     compiled = []
-    for place, journey in enumerate(ordered):
+    marks = [0] * len(ordered) + [number(journey.version) for journey in older]
+    for place, journey in enumerate([*ordered, *older]):
         lens = _lens_of(journey)
         lenses.setdefault(lens.key, lens)
-        compiled.append(_Builder(place, journey, lens.key, index).build())
+        compiled.append(_Builder(place, marks[place], journey, lens.key, index).build())
     for route in (*index.routes.values(), index.custom):
         asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
         route.idle = not any(asked)
@@ -186,18 +194,28 @@ def compile_program(journeys: Sequence[d.Journey]) -> Program:
             purposes[consent.purpose] = (*purposes.get(consent.purpose, ()), program.index)
     bots = [lens.bots for lens in lenses.values() if lens.bots is not None]
     return Program(
-        versions={program.name: program.version for program in compiled},
+        versions={program.name: program.version for program in compiled if not program.mark},
         journeys=tuple(compiled),
-        by_name={program.name: program for program in compiled},
+        by_name={program.name: program for program in compiled if not program.mark},
         routes=index.routes,
         custom=index.custom,
         links_of=index.link_matcher(),
         globs_of=index.glob_matcher(),
         lenses=tuple(lenses.values()),
         by_purpose=purposes,
-        lateness=max((journey.lateness for journey in ordered), default=DAY),
+        lateness=max((journey.lateness for journey in (*ordered, *older)), default=DAY),
         burst_keep=max(c.SLACK, *(lens.burst_urls + c.SLACK for lens in bots)),
+        older={(program.name, program.mark): program for program in compiled if program.mark},
     )
+
+
+def program_of(program: Program, name: str, run: Run | None) -> JourneyProgram | None:
+    """The version of a journey that a run is on; None when the journey is gone."""
+    if run is not None and run.version and run.status == ACTIVE:
+        older = program.older.get((name, run.version))
+        if older is not None:
+            return older
+    return program.by_name.get(name)
 
 
 def _lens_of(journey: d.Journey) -> LensProgram:
@@ -277,8 +295,9 @@ class _Place:
 class _Builder:
     """Compiles one journey."""
 
-    def __init__(self, index: int, journey: d.Journey, lens: int, shared: _Index) -> None:
+    def __init__(self, index: int, mark: int, journey: d.Journey, lens: int, shared: _Index) -> None:
         self._index = index
+        self._mark = mark
         self._journey = journey
         self._lens = lens
         self._shared = shared
@@ -310,6 +329,7 @@ class _Builder:
         self._watch(leaves)
         return JourneyProgram(
             index=self._index,
+            mark=self._mark,
             definition=journey,
             name=journey.name,
             version=journey.version,

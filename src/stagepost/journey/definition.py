@@ -316,3 +316,5 @@ class Journey:
     tests: tuple[Timeline, ...] = ()
     source: str = ""
     """File name, for messages and ``explain``."""
+    text: str = ""
+    """What the file says; a partition keeps it for as long as some contact may need this version."""

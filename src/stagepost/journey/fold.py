@@ -6,19 +6,23 @@ given nor the ``TimerIndex``, so throwing it away undoes it. Whoever keeps its r
 
 Law (journeys.md 3, step 0): timers that the clock has passed (due < clock) fire before the event that moved the clock,
 in (due, contact, journey, timer kind, rule path) order, each a step of its own. ``run_to`` fires those due exactly at
-the clock too. Test events do not move the clock.
+the clock too. Test events do not move the clock. While a change of definitions is under way (``switch.py``), a contact
+is brought up to the new ones before anything else happens to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
+
+from msgspec import structs
 
 from stagepost.events import Event
 from stagepost.journey.compile import Program
 from stagepost.journey.result import Step
 from stagepost.journey.state import ContactState, next_due
 from stagepost.journey.step import step_event, step_tick
+from stagepost.journey.switch import Switch, bring
 
 _Entry = tuple[int, str]
 
@@ -101,6 +105,7 @@ class Fold:
 
     ``clock``: partition clock, micros. ``state_of`` must answer for every contact of an event and for every contact in
     ``timers`` that becomes due (``TimerIndex.due_by`` names them); None means that nothing is known of the contact.
+    ``switch``: the change of definitions under way, None nearly always; ``epoch``: the last change that there was.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class Fold:
         clock: int,
         state_of: Callable[[str], ContactState | None],
         timers: TimerIndex,
+        switch: Switch | None = None,
+        epoch: int = 0,
     ) -> None:
         self.clock = clock
         self.changed: dict[str, ContactState | None] = {}
@@ -117,6 +124,8 @@ class Fold:
         self._program = program
         self._state_of = state_of
         self._timers = timers
+        self._switch = switch
+        self._epoch = epoch
         self._base = Cursor(timers)
         self._own: list[_Entry] = []
         self._passed: list[_Entry] = []
@@ -137,9 +146,15 @@ class Fold:
                 self._fire(self.clock, steps, undo)
             contact = event.contact
             state = self._state(contact)
+            if self._switch is not None and state is not None and self._switch.concerns(state):
+                self._bring(self._switch, contact, state, steps, undo)
+                self._fire(self.clock, steps, undo)
+                state = self._state(contact)
             step = step_event(self._program, state, event, at, self.clock)
             steps.append((contact, step))
             if step.state is not state:
+                if state is None and step.state is not None:
+                    step.state.epoch = self._epoch
                 self._put(contact, step.state, undo)
                 if step.state is not None and 0 < step.state.due < self.clock:
                     self._fire(self.clock, steps, undo)
@@ -161,6 +176,39 @@ class Fold:
             self._restore(before, undo)
             raise
         return steps
+
+    def sweep(self, contacts: Iterable[str]) -> list[tuple[str, Step]]:
+        """Bring contacts up to the new definitions whose turn has not come by an event or a timer of their own.
+
+        Whom the change leaves as he was is not written: should something happen to him meanwhile, his turn comes then.
+        """
+        if self._switch is None:
+            return []
+        undo: list[tuple[str, ContactState | None, bool]] = []
+        self._passed.clear()
+        steps: list[tuple[str, Step]] = []
+        for contact in contacts:
+            state = self._state(contact)
+            if state is None or not self._switch.concerns(state):
+                continue
+            step = bring(self._switch, contact, state)
+            if step.moves or not _equal_but_for_epoch(step.state, state):
+                steps.append((contact, step))
+                self._put(contact, step.state, undo)
+        self._fire(self.clock, steps, undo)
+        return steps
+
+    def _bring(
+        self,
+        switch: Switch,
+        contact: str,
+        state: ContactState,
+        steps: list[tuple[str, Step]],
+        undo: list[tuple[str, ContactState | None, bool]],
+    ) -> None:
+        step = bring(switch, contact, state)
+        steps.append((contact, step))
+        self._put(contact, step.state, undo)
 
     def _state(self, contact: str) -> ContactState | None:
         return self.changed[contact] if contact in self.changed else self._state_of(contact)
@@ -185,6 +233,9 @@ class Fold:
         while (contact := self._pop(bound)) is not None:
             state = self._state(contact)
             if state is None:
+                continue
+            if self._switch is not None and self._switch.concerns(state):
+                self._bring(self._switch, contact, state, steps, undo)  # then its timers come in their own turn
                 continue
             step = step_tick(self._program, contact, state)
             steps.append((contact, step))
@@ -217,3 +268,7 @@ class Fold:
                 del self.changed[contact]
         for entry in self._passed:
             heappush(self._own, entry)
+
+
+def _equal_but_for_epoch(new: ContactState | None, old: ContactState) -> bool:
+    return new is not None and structs.replace(new, epoch=old.epoch) == old

@@ -13,6 +13,8 @@ The only place where a stage changes. The law (journeys.md 3): at most one move 
           enter      nothing      a stage                  the same; with ``enter: first`` only the first stage
           reenter    an exit      a stage                  the same, if ``reenter`` allows
     -     stall      a stage      itself                   its ``stalls_after`` has passed; the stay goes on
+    -     migrate    a place      the nearest lower stage  its definition changed and has the place no more
+                                  that exists
 
 Facts are recorded before any rule is looked at. An event older than the clock by more than ``lateness`` only records
 facts, unless it is a withdrawal or a complaint: those may exit.
@@ -64,8 +66,9 @@ LAW = (
     Law("enter", "nothing", "a stage", "the highest stage that holds"),
     Law("reenter", "an exit", "a stage", "the highest stage that holds, if reenter allows"),
     Law("stall", "a stage", "itself", "stalls_after has passed"),
+    Law("migrate", "a place", "the nearest lower stage", "a changed definition has the place no more"),
 )
-"""The table above as data, in order of precedence; ``stall`` stands apart."""
+"""The table above as data, in order of precedence; ``stall`` and ``migrate`` stand apart."""
 
 LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 """What ends a run even beyond ``lateness``."""
@@ -210,7 +213,7 @@ def _try_enter(scene: Scene, journey: JourneyProgram, run: Run, mine: list[Leaf]
         if not stage.holds(run.facts, scene.at, scene.state.register):
             continue
         kind = "reenter" if run.number else "enter"
-        run.status, run.number, run.move = ACTIVE, run.number + 1, 0
+        run.status, run.number, run.move, run.version = ACTIVE, run.number + 1, 0, 0
         run.facts, run.timers, run.recovered = {}, {}, 0
         run.peaked = run.goal = False
         run.began = scene.at
@@ -326,6 +329,19 @@ def stall(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     rule = journey.stages[journey.rank[run.place]].path
     credit = _credit(scene, journey)
     _write(scene, journey, run, "stall", run.place, run.place, rule, at, at - run.since, False, credit)
+
+
+def migrate(scene: Scene, journey: JourneyProgram, run: Run, place: int) -> None:
+    """Put the run into a stage because the changed definition has no such place any more."""
+    at = max(scene.at, run.last)
+    source, dwell = run.place, at - run.since
+    stage = journey.stages[place]
+    run.place = run.stage = stage.name
+    if place > journey.rank.get(run.best, -1):
+        run.best = stage.name
+    _settle(journey, run, at)
+    run.settled = at
+    _write(scene, journey, run, "migrate", source, stage.name, stage.path, at, dwell, False, _credit(scene, journey))
 
 
 def _settle(journey: JourneyProgram, run: Run, at: int) -> None:

@@ -96,7 +96,7 @@ class Parsed:
 
 def parse_journey(text: str, source: str) -> Parsed:
     """Read one file; ``source`` is its name for messages. Never raises."""
-    reader = _Reader(source)
+    reader = _Reader(source, text)
     try:
         tree = read_yaml(text)
     except Unreadable as error:
@@ -115,8 +115,9 @@ def parse_journey(text: str, source: str) -> Parsed:
 class _Reader:
     """Turns trees into definitions and collects problems; after a problem it goes on with something harmless."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, text: str) -> None:
         self.source = source
+        self._whole = text
         self.problems: list[Problem] = []
         self._links: dict[str, Link] = {}
 
@@ -158,6 +159,7 @@ class _Reader:
             lateness=self._optional(tree.get("lateness"), self._duration) or DAY,
             on_change=self._on_change(tree.get("on_change")),
             source=self.source,
+            text=self._whole,
         )
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
         return replace(journey, version=version_of(journey), tests=tuple(t for t in tests if t is not None))
@@ -326,9 +328,7 @@ class _Reader:
 
     def _on_change(self, node: Tree | None) -> Literal["keep", "reevaluate", "finish"]:
         word = self._choice(node, ("keep", "reevaluate", "finish"), "keep")
-        if word != "keep" and node is not None:
-            self.problem(p.NOT_YET, f"on_change: {word} is not available yet; keep is", node.position)
-        return "keep"
+        return cast(Literal["keep", "reevaluate", "finish"], word)
 
     def _labels(self, node: Tree | None) -> tuple[tuple[str, str], ...]:
         return tuple((self._checked_name(key), self._text(value)) for key, value in self._mapping(node, "labels"))

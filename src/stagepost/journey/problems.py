@@ -126,9 +126,6 @@ BAD_TEST = _error("SP401", "line of a test that cannot be read", "OFFSET EVENT [
 BAD_EXPECT = _error(
     "SP402", "expectation that cannot be read", "OFFSET from -> to, or OFFSET stall STAGE.", "6d interested -> drifting"
 )
-NOT_YET = _error(
-    "SP501", "not available yet", "The language has this word, this version does not act on it.", "on_change: keep"
-)
 UNREACHABLE = _warning(
     "SP601",
     "stage that nobody stays in",

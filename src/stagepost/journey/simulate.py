@@ -5,16 +5,17 @@ The clock follows the events (the largest time so far) and then runs on to ``unt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from stagepost.events import Event, Transition
-from stagepost.journey.compile import Program
+from stagepost.journey.compile import Program, compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.fold import Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
 from stagepost.journey.state import ContactState, next_due
+from stagepost.journey.switch import Version, change_of, finishing, switch_to
 
 PIECE = 2_000
 """Events folded at a time: where pieces end changes nothing but the memory that a fold holds."""
@@ -29,6 +30,12 @@ class Simulation:
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     _states: dict[str, ContactState | None] = field(default_factory=dict)
     _timers: TimerIndex = field(default_factory=TimerIndex)
+    _epoch: int = 0
+
+    @property
+    def states(self) -> Mapping[str, ContactState | None]:
+        """By contact, as they are now."""
+        return self._states
 
     def run(self, events: Iterable[tuple[Event, int]], until: int | None = None) -> Iterator[Transition]:
         """Transitions in the order made. ``until`` (micros): None or an earlier time than the last event is ignored."""
@@ -44,8 +51,38 @@ class Simulation:
             yield from self._count(step)
         self._keep(fold)
 
+    def change(self, journeys: Sequence[Journey]) -> list[Transition]:
+        """Put other definitions in force, here and now (journeys.md 4); returns what that moves."""
+        program = self.program
+        compiled = (*program.by_name.values(), *program.older.values())
+        old: dict[Version, Journey] = {(each.name, each.version): each.definition for each in compiled}
+        older: dict[str, list[str]] = {}
+        for journey in self._finished_on(program):
+            older.setdefault(journey.name, []).append(journey.version)
+        change = change_of(program.versions, older, journeys, old.__contains__)
+        left = [old[name, version] for name, versions in change.finishing.items() for version in versions]
+        self.program = compile_program(journeys, left)
+        self._epoch += 1
+        fold = Fold(
+            self.program,
+            clock=self.clock,
+            state_of=self._states.get,
+            timers=self._timers,
+            switch=switch_to(self.program, change, self._epoch, self.clock, old.get),
+            epoch=self._epoch,
+        )
+        moves = [move for _, step in fold.sweep(sorted(self._states)) for move in self._count(step)]
+        self._keep(fold)
+        self.program = compile_program(journeys, self._finished_on(self.program))
+        return moves
+
+    def _finished_on(self, program: Program) -> list[Journey]:
+        """The older versions on which some run goes on."""
+        marks = {mark for state in self._states.values() for mark in finishing(state)}
+        return [each.definition for mark, each in program.older.items() if mark in marks]
+
     def _fold(self) -> Fold:
-        return Fold(self.program, clock=self.clock, state_of=self._states.get, timers=self._timers)
+        return Fold(self.program, clock=self.clock, state_of=self._states.get, timers=self._timers, epoch=self._epoch)
 
     def _keep(self, fold: Fold) -> None:
         self.clock = fold.clock

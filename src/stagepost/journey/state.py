@@ -23,7 +23,8 @@ CODEC = 2
 """First byte of a packed state. A change of any Struct below needs the next number, an up-caster and a golden file."""
 
 READABLE = frozenset({1, 2})
-"""Codecs that are read. 2 added a field at the end of ``Sent``, whose default is the up-caster."""
+"""Codecs that are read. 2 added fields at the end of ``Sent``, ``Run`` and ``ContactState``, whose defaults are the
+up-caster."""
 
 SEEN_SPAN = 72 * HOUR
 """A generation of remembered event keys is kept for at least this long after it was closed (design.md 4)."""
@@ -179,6 +180,8 @@ class Run(Struct, array_like=True, gc=False):
     """What each condition has counted, by its key: a number, or a flat list of times and keys (``compile.py``)."""
     timers: dict[int, int] = {}
     """Pending timers: key of the rule's condition to due time. They survive whatever the state does."""
+    version: int = 0
+    """``number`` of the version that an active run finishes on (``on_change: finish``); 0: the one in force."""
 
 
 class ContactState(Struct, array_like=True, gc=False):
@@ -209,6 +212,8 @@ class ContactState(Struct, array_like=True, gc=False):
     lenses: dict[int, Lens] = {}
     runs: dict[str, Run] = {}
     """By journey."""
+    epoch: int = 0
+    """The change of definitions that it was brought up to, as the number of its batch; 0: none so far."""
 
 
 copy_state: Callable[[ContactState], ContactState] = ContactState.__copy__  # type: ignore[attr-defined]
@@ -259,3 +264,18 @@ def unpack(data: bytes) -> ContactState:
 def next_due(state: ContactState) -> int | None:
     """When the contact's first timer is due, micros; None when it has none."""
     return state.due or None
+
+
+def first_due(state: ContactState) -> int:
+    """When the first pending timer is due, found by looking at all of them; 0: none. What ``due`` must be."""
+    first = 0
+    for run in state.runs.values():
+        if run.timers:
+            due = min(run.timers.values())
+            if not first or due < first:
+                first = due
+    for lens in state.lenses.values():
+        for click in lens.held:
+            if not first or click.due < first:
+                first = click.due
+    return first

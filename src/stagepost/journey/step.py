@@ -29,6 +29,7 @@ from stagepost.journey.compile import (
     LensProgram,
     Program,
     Route,
+    program_of,
 )
 from stagepost.journey.conditions import Hit
 from stagepost.journey.moves import (
@@ -60,6 +61,7 @@ from stagepost.journey.state import (
     SendAt,
     copy_state,
     digest,
+    first_due,
     next_due,
 )
 
@@ -101,7 +103,7 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
     scene = Scene(program, event.contact, new, at, clock, event.type, campaign, message, event)
     _apply(scene, event)
     if scene.retimed:
-        new.due = _first_due(new)
+        new.due = first_due(new)
     if len(scene.moves) > 1:
         scene.moves.sort(key=lambda move: move.journey)
     outcome = _LATE if at < clock - program.lateness else _APPLIED
@@ -116,23 +118,23 @@ def step_tick(program: Program, contact: str, state: ContactState) -> Step:
     first = min(_pending(program, new), default=None)
     if first is None or first.due > state.due:
         _drop_stale(new)
-        new.due = _first_due(new)
+        new.due = first_due(new)
         return Step(new, (), (), None)
     scene = Scene(program, contact, new, first.due, first.due)
     if first.kind == "hold":
         _release(scene, first.lens, first.key, first.journey)
     else:
-        _fire(scene, program.by_name[first.journey], first.due, first.key)
-    new.due = _first_due(new)
+        _fire(scene, first.journey, first.due, first.key)
+    new.due = first_due(new)
     return Step(new, tuple(scene.moves), tuple(scene.counts), None)
 
 
-def memberships(program: Program, contact: str, step: Step) -> tuple[Membership, ...]:
+def memberships(contact: str, step: Step) -> tuple[Membership, ...]:
     """Where the contact is now in each journey that it moved in, one for each."""
     if not step.moves or step.state is None:
         return ()
     found = []
-    for name in dict.fromkeys(move.journey for move in step.moves):
+    for name, version in {move.journey: move.version for move in step.moves}.items():
         run = step.state.runs[name]
         found.append(
             Membership(
@@ -144,7 +146,7 @@ def memberships(program: Program, contact: str, step: Step) -> tuple[Membership,
                 best=run.best or None,
                 status="active" if run.status == ACTIVE else "exited",
                 goal=run.goal,
-                version=program.versions[name],
+                version=version,
                 flags=("stalled",) if run.stalled else (),
             )
         )
@@ -173,6 +175,8 @@ def _apply(scene: Scene, event: Event) -> None:
         return
     if not route.engaging:
         touched = _touched(program, route, event, at, state, ())
+        if program.older:
+            touched = _of_their_version(program, state, touched)
         links: Sequence[int] = ()
     else:
         if route.kind == "email" and not sends.is_human(event):
@@ -181,6 +185,8 @@ def _apply(scene: Scene, event: Event) -> None:
         click = type_ == "email.clicked"
         links = program.links_of(event.url) if click and event.url else ()
         touched = {} if variant else _touched(program, route, event, at, state, links)
+        if program.older:
+            touched = _of_their_version(program, state, touched)
         if program.by_purpose and not variant:
             scene.refused = _refuse(scene, touched)
         if click:
@@ -220,6 +226,15 @@ def _touched(
     return touched
 
 
+def _of_their_version(program: Program, state: ContactState, touched: dict[int, Touches]) -> dict[int, Touches]:
+    """Without the versions that this contact's runs are not on."""
+    return {index: found for index, found in touched.items() if _is_on(program, state, program.journeys[index])}
+
+
+def _is_on(program: Program, state: ContactState, journey: JourneyProgram) -> bool:
+    return program_of(program, journey.name, state.runs.get(journey.name)) is journey
+
+
 def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState, touched: dict[int, Touches]) -> None:
     for entry in entries:
         if entry.match is None or entry.match(event, at, state):
@@ -249,6 +264,8 @@ def _refuse(scene: Scene, touched: dict[int, Touches]) -> tuple[str, ...]:
     for indexes in program.by_purpose.values():
         for index in indexes:
             journey = program.journeys[index]
+            if program.older and not _is_on(program, scene.state, journey):
+                continue
             if not _consented(scene.state, journey, scene.at):
                 touched.pop(index, None)
                 refused.append(journey.name)
@@ -275,7 +292,7 @@ def _consent(scene: Scene, event: Event) -> None:
             if not given and journey.lens in state.lenses:
                 state.lenses = {key: lens for key, lens in state.lenses.items() if key != journey.lens}
                 scene.retimed = True
-            if known is None:
+            if known is None or (program.older and not _is_on(program, state, journey)):
                 continue
             run = own(known)
             if given:
@@ -390,7 +407,7 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     left = Held(click.due, click.at, click.id, click.campaign, click.message, click.url, click.counted, waiting)
     before, after = lens.held[:place], lens.held[place + 1 :]
     _set_held(scene, lens_key, (*before, left, *after) if waiting else (*before, *after))
-    journey = program.by_name.get(name)
+    journey = program_of(program, name, state.runs.get(name))
     if journey is None:
         return
     scene.event = click
@@ -402,10 +419,12 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
 # Timers
 
 
-def _fire(scene: Scene, journey: JourneyProgram, due: int, key: int) -> None:
+def _fire(scene: Scene, name: str, due: int, key: int) -> None:
     """One timer of one journey fires at ``due``."""
     state = scene.state
-    run = own(state.runs[journey.name])
+    run = own(state.runs[name])
+    journey = program_of(scene.program, name, run)
+    assert journey is not None, "timers of a journey that is gone are not pending"
     del run.timers[key]
     state.runs = {**state.runs, journey.name: run}
     if key == journey.stall_key:
@@ -435,7 +454,7 @@ class _Pending(NamedTuple):
 
 def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
     for name, run in state.runs.items():
-        journey = program.by_name.get(name)
+        journey = program_of(program, name, run)
         if journey is None:
             continue
         for key, due in run.timers.items():
@@ -451,7 +470,7 @@ def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
 
 
 def _drop_stale(state: ContactState) -> None:
-    """Timers due now that no rule answers to any more (a definition changed) go without a trace."""
+    """Timers due now that no rule answers to any more (their journey is gone) go without a trace."""
     runs = dict(state.runs)
     for name, run in state.runs.items():
         stale = [key for key, due in run.timers.items() if due <= state.due]
@@ -460,20 +479,6 @@ def _drop_stale(state: ContactState) -> None:
             for key in stale:
                 del runs[name].timers[key]
     state.runs = runs
-
-
-def _first_due(state: ContactState) -> int:
-    first = 0
-    for run in state.runs.values():
-        if run.timers:
-            due = min(run.timers.values())
-            if not first or due < first:
-                first = due
-    for lens in state.lenses.values():
-        for click in lens.held:
-            if not first or click.due < first:
-                first = click.due
-    return first
 
 
 def _seen(keys: bytes, key: bytes) -> bool:

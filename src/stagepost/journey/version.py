@@ -10,7 +10,7 @@ import msgspec
 
 from stagepost.journey.definition import Journey, Position
 
-_WITHOUT_MEANING = frozenset({"version", "title", "tests", "source", "path", "position"})
+_WITHOUT_MEANING = frozenset({"version", "title", "tests", "source", "text", "path", "position"})
 
 
 def version_of(journey: Journey) -> str:

@@ -225,7 +225,6 @@ FAULTS = [
     ("reenter maybe", STAGED + "reenter: maybe\n", 6, 10, "SP109", "never, always"),
     ("bots on", STAGED + "bots: on\n", 6, 7, "SP109", "off"),
     ("enter last", STAGED + "enter: last\n", 6, 8, "SP109", "any, first"),
-    ("not yet", STAGED + "on_change: finish\n", 6, 12, "SP501", "not available yet"),
     ("sends as text", STAGED + "sends: weekly\n", 6, 8, "SP103", "list"),
     ("test line", STAGED + "tests:\n  - name: t\n    events: [0d jump high]\n    expect: []\n", 8, 14, "SP401", "jump"),
     ("test offset", STAGED + "tests:\n  - name: t\n    events: [soon a.b]\n    expect: []\n", 8, 14, "SP401", "offset"),

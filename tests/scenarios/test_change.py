@@ -1,0 +1,268 @@
+"""Change of a definition (journeys.md 4), sentence by sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+from tests.scenarios.story import (
+    START,
+    click,
+    clicked,
+    event,
+    exit_,
+    flat,
+    is_,
+    journey,
+    line,
+    setback,
+    span,
+    stage,
+    unsubscribed,
+)
+
+from stagepost.events import Event, Transition, parse_rfc3339
+from stagepost.journey import definition as d
+from stagepost.journey.compile import compile_program
+from stagepost.journey.simulate import Simulation
+
+JOIN = is_("contact.subscribed")
+BUY = is_("order.completed")
+Policy = Literal["keep", "reevaluate", "finish"]
+
+
+class Story:
+    """A simulation whose definitions change on the way."""
+
+    def __init__(self, *journeys: d.Journey) -> None:
+        self.simulation = Simulation(compile_program(journeys))
+        self.moves: list[Transition] = []
+
+    def then(self, events: Iterable[Event | list[Event]] = (), until: str | None = None) -> list[str]:
+        """What these events move."""
+        pairs = [(each, parse_rfc3339(each.occurred_at)) for each in flat(events)]
+        moves = list(self.simulation.run(pairs, START + span(until) if until else None))
+        self.moves += moves
+        return [line(move) for move in moves]
+
+    def change(self, *journeys: d.Journey) -> list[str]:
+        """What the change moves."""
+        moves = self.simulation.change(journeys)
+        self.moves += moves
+        return [line(move) for move in moves]
+
+
+def version(name: str, given: d.Journey, on_change: Policy = "keep") -> d.Journey:
+    return replace(given, version=name, on_change=on_change)
+
+
+LADDER = version(
+    "old",
+    journey(
+        [stage("joined", JOIN), stage("reader", clicked()), stage("fan", clicked(times=3)), stage("buyer", BUY)],
+        exits=(exit_("gone", is_("email.complained")),),
+    ),
+)
+
+
+def without(given: d.Journey, *names: str) -> d.Journey:
+    return replace(given, stages=tuple(s for s in given.stages if s.name not in names))
+
+
+def test_contacts_keep_their_stage_by_name() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    changed = replace(LADDER, stages=(stage("visitor", is_("page.seen")), *LADDER.stages))
+    assert story.change(version("new", changed)) == []
+    assert story.then([event("2d", "order.completed")]) == ["2d reader -> buyer"]
+    assert [move.version for move in story.moves] == ["old", "old", "new"]
+
+
+def test_a_stage_that_is_gone_maps_to_the_nearest_lower_one_that_exists() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d"), click("3d")])
+    assert story.change(version("new", without(LADDER, "reader", "fan"))) == ["3d fan -> joined"]
+    (move,) = story.moves[3:]
+    assert (move.kind, move.rule, move.cause, move.timer) == ("migrate", "stages.joined", None, None)
+    assert (move.best, move.move, move.dwell_s, move.version) == ("joined", 4, 0, "new")
+
+
+def test_below_the_lowest_stage_there_is_only_the_first() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change(version("new", without(LADDER, "joined"))) == ["0d joined -> reader"]
+
+
+def test_the_order_that_counts_for_lower_is_the_old_one() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d"), click("3d")])
+    turned = replace(LADDER, stages=(LADDER.stages[3], LADDER.stages[1], LADDER.stages[0]))
+    assert story.change(version("new", turned)) == ["3d fan -> reader"]
+
+
+def test_a_setback_that_is_gone_gives_back_the_best_stage() -> None:
+    dormant = setback("dormant", d.Quiet(span("5d")), until="never")
+    story = Story(version("old", replace(LADDER, setbacks=(with_sources(dormant),))))
+    story.then([event("0d", "contact.subscribed"), click("1d")], until="7d")
+    assert story.change(version("new", LADDER)) == ["7d dormant -> reader"]
+    assert story.then([event("8d", "order.completed")]) == ["8d reader -> buyer"]
+
+
+def test_a_setback_that_is_still_there_stays() -> None:
+    dormant = with_sources(setback("dormant", d.Quiet(span("5d")), until=clicked()))
+    story = Story(version("old", replace(LADDER, setbacks=(dormant,))))
+    story.then([event("0d", "contact.subscribed"), click("1d")], until="7d")
+    assert story.change(version("new", replace(without(LADDER, "fan"), setbacks=(dormant,)))) == []
+    assert story.then([click("8d")]) == ["8d dormant -> reader"]
+
+
+def test_counts_are_kept_for_unchanged_conditions() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d")])
+    assert story.change(version("new", replace(LADDER, exits=()))) == []
+    assert story.then([click("3d")]) == ["3d reader -> fan"]
+
+
+def test_a_changed_condition_counts_anew() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d")])
+    stages = [*LADDER.stages[:2], stage("fan", clicked(times=2)), LADDER.stages[3]]
+    assert story.change(version("new", replace(LADDER, stages=tuple(stages)))) == []
+    assert story.then([click("3d"), click("4d")]) == ["4d reader -> fan"]
+
+
+def test_timers_are_those_of_the_new_definition_counted_from_what_is_stored() -> None:
+    expired = exit_("expired", d.After(span("10d")))
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change(version("new", replace(LADDER, exits=(expired,)))) == []
+    assert story.then(until="12d") == ["10d joined -> expired"]
+
+
+def test_a_timer_of_the_new_definition_that_is_over_fires_at_once() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")], until="12d")
+    expired = exit_("expired", d.After(span("10d")))
+    assert story.change(version("new", replace(LADDER, exits=(expired,)))) == ["10d joined -> expired"]
+
+
+def test_a_timer_that_is_gone_does_not_fire() -> None:
+    story = Story(version("old", replace(LADDER, exits=(exit_("expired", d.After(span("10d"))),))))
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change(version("new", LADDER)) == []
+    assert story.then(until="20d") == []
+
+
+def test_keep_moves_nobody_whose_place_is_still_there() -> None:
+    story = Story(version("old", without(LADDER, "reader")))
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    shares_its_count = stage("keen", clicked(times=3))
+    changed = replace(LADDER, stages=(LADDER.stages[0], shares_its_count))
+    story.then([click("2d"), click("3d")])
+    assert story.moves[-1].to == "fan"
+    assert story.change(version("new", changed)) == ["3d fan -> joined"]
+
+
+def test_reevaluate_looks_at_all_conditions_by_what_is_stored() -> None:
+    story = Story(version("old", without(LADDER, "reader")))
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d"), click("3d")])
+    changed = replace(LADDER, stages=(LADDER.stages[0], stage("keen", clicked(times=3))))
+    assert story.change(version("new", changed, "reevaluate")) == ["3d fan -> joined", "3d joined -> keen"]
+    assert [move.kind for move in story.moves[-2:]] == ["migrate", "advance"]
+    assert (story.moves[-1].cause, story.moves[-1].timer, story.moves[-1].rule) == (None, None, "stages.keen")
+
+
+def test_reevaluate_ends_runs_whose_new_exit_holds_already() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), event("1d", "email.unsubscribed", scope="all")])
+    left = replace(LADDER, exits=(exit_("left", unsubscribed("all")),))
+    kept = Story(LADDER)
+    kept.then([event("0d", "contact.subscribed"), event("1d", "email.unsubscribed", scope="all")])
+    assert kept.change(version("new", left)) == []
+    assert story.change(version("new", left, "reevaluate")) == ["1d joined -> left"]
+
+
+def test_finish_lets_runs_go_on_under_the_version_that_they_began_with() -> None:
+    story = Story(replace(LADDER, reenter=d.Reenter(0)))
+    story.then(
+        [event("0d", "contact.subscribed"), event("0d", "contact.subscribed", contact="late.starter", test=True)]
+    )
+    shorter = version("new", replace(without(LADDER, "reader", "fan"), reenter=d.Reenter(0)), "finish")
+    assert story.change(shorter) == []
+    assert story.then([click("1d"), event("1d", "contact.subscribed", contact="n"), click("2d", contact="n")]) == [
+        "1d joined -> reader",
+        "1d none -> joined",
+    ]
+    assert story.then([event("3d", "email.complained")]) == ["3d reader -> gone"]
+    assert story.then([event("4d", "contact.subscribed")]) == ["4d none -> joined"]
+    assert story.then([click("5d")]) == []
+    assert [move.version for move in story.moves] == ["old", "old", "new", "old", "new"]
+
+
+def test_timers_of_runs_that_finish_are_those_of_their_version() -> None:
+    expired = exit_("expired", d.After(span("10d")))
+    story = Story(version("old", replace(LADDER, exits=(expired,))))
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change(version("new", LADDER, "finish")) == []
+    story.then([event("1d", "contact.subscribed", contact="n")])
+    assert story.then(until="20d") == ["10d joined -> expired"]
+
+
+def test_a_version_on_which_nobody_finishes_is_dropped_at_the_next_change() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    story.change(version("new", without(LADDER, "fan"), "finish"))
+    assert [name for name, _ in story.simulation.program.older] == ["j"]
+    story.then([event("1d", "email.complained")])
+    story.change(version("newer", without(LADDER, "reader"), "finish"))
+    assert story.simulation.program.older == {}
+
+
+def test_keep_after_finish_brings_everybody_over() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    story.change(version("new", without(LADDER, "fan"), "finish"))
+    story.then([event("2d", "contact.subscribed", contact="n"), click("2d", contact="n")])
+    assert story.change(version("newest", without(LADDER, "reader", "fan"))) == [
+        "2d reader -> joined",
+        "2d reader -> joined",
+    ]
+    assert story.simulation.program.older == {}
+
+
+def test_a_journey_that_is_gone_moves_nobody_and_its_timers_are_still() -> None:
+    story = Story(version("old", replace(LADDER, exits=(exit_("expired", d.After(span("10d"))),))))
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change() == []
+    assert story.then([click("1d")], until="20d") == []
+
+
+def test_a_new_journey_begins_with_the_next_events() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    second = version("v", journey([stage("seen", clicked())], name="k"))
+    assert story.change(LADDER, second) == []
+    assert story.then([click("1d")]) == ["1d joined -> reader", "1d none -> seen"]
+
+
+def test_a_journey_that_asks_for_consent_from_now_on_forgets_the_engagement_of_those_who_gave_none() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d")])
+    story.change(version("new", replace(LADDER, consent=d.Consent("tracking"))))
+    story.then([event("3d", "contact.consent_given", data={"purpose": "tracking"})])
+    assert story.then([click("4d"), click("5d")]) == []
+    assert story.then([click("6d")]) == ["6d reader -> fan"]
+
+
+@pytest.mark.parametrize("policy", ["keep", "reevaluate", "finish"])
+def test_a_change_to_the_same_meaning_moves_nobody(policy: Policy) -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d")])
+    assert story.change(version("new", LADDER, policy)) == []
+    assert story.then([click("3d"), event("4d", "order.completed")]) == ["3d reader -> fan", "4d fan -> buyer"]
+
+
+def with_sources(given: d.Setback) -> d.Setback:
+    return replace(given, sources=tuple(s.name for s in LADDER.stages))
