@@ -20,7 +20,7 @@ from stagepost.journey import definition as d
 from stagepost.journey.conditions import EVERYWHERE, Holds, Leaf
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import any_withdrawn, compile_scopes, scope_of, still_withdrawn
-from stagepost.journey.sends import last_delivery
+from stagepost.journey.sends import RECORDERS, Recorder, last_delivery
 from stagepost.journey.state import ACTIVE, ContactState, Run, number
 from stagepost.journey.where import compile_glob, compile_globs, compile_where, glob_regex
 
@@ -60,6 +60,10 @@ class Route:
     """Engagement: needs consent, and a person."""
     always_acts: bool = False
     """Machine or not."""
+    active: bool = True
+    """Activity: ``quiet`` or ``no_click`` may count from it."""
+    record: Recorder | None = None
+    """What it leaves on its send."""
     plain: list[Entry] = field(default_factory=list)
     by_campaign: dict[str, list[Entry]] = field(default_factory=dict)
     by_glob: dict[int, list[Entry]] = field(default_factory=dict)
@@ -70,6 +74,8 @@ class Route:
     """Journeys that keep the time of such an event (``quiet``, ``no_click``)."""
     idle: bool = True
     """No journey asks for such events."""
+    facts_only: bool = False
+    """Nothing but ``record`` has anything to do with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,8 @@ class Program:
     custom: Route
     """For activities that no condition names."""
     links_of: Callable[[str], tuple[int, ...]]
+    clicks_of: Callable[[tuple[int, ...]], tuple[Entry, ...]]
+    """What a click under these links touches because of them."""
     globs_of: Callable[[str], tuple[int, ...]]
     lenses: tuple[LensProgram, ...]
     """The common one first."""
@@ -185,13 +193,16 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
         lens = _lens_of(journey)
         lenses.setdefault(lens.key, lens)
         compiled.append(_Builder(place, marks[place], journey, lens.key, index).build())
-    for route in (*index.routes.values(), index.custom):
-        asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
-        route.idle = not any(asked)
     purposes: dict[str, tuple[int, ...]] = {}
     for program in compiled:
         if (consent := program.definition.consent) is not None:
             purposes[consent.purpose] = (*purposes.get(consent.purpose, ()), program.index)
+    for type_, route in (*index.routes.items(), ("", index.custom)):
+        asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
+        route.idle = not any(asked)
+        told = route.record is not None or route.kind == "custom"
+        judged = type_ == "email.clicked" or (route.engaging and bool(purposes))
+        route.facts_only = route.idle and told and not judged
     bots = [lens.bots for lens in lenses.values() if lens.bots is not None]
     return Program(
         versions={program.name: program.version for program in compiled if not program.mark},
@@ -200,6 +211,7 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
         routes=index.routes,
         custom=index.custom,
         links_of=index.link_matcher(),
+        clicks_of=_click_matcher(index.routes["email.clicked"], compiled),
         globs_of=index.glob_matcher(),
         lenses=tuple(lenses.values()),
         by_purpose=purposes,
@@ -224,13 +236,35 @@ def _lens_of(journey: d.Journey) -> LensProgram:
     return LensProgram(number(f"lens {journey.bots!r} {journey.consent!r}"), journey.bots, journey.consent)
 
 
+def _email_route(type_: str) -> Route:
+    active = type_ in ("email.clicked", "email.opened", *SUBSCRIPTIONS)
+    return Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT, active, RECORDERS.get(type_))
+
+
+def _click_matcher(route: Route, journeys: Sequence[JourneyProgram]) -> Callable[[tuple[int, ...]], tuple[Entry, ...]]:
+    """A click under two links of one condition is one match of it; ``any`` leaves out disengagement links."""
+
+    @lru_cache(maxsize=1024)
+    def touched(links: tuple[int, ...]) -> tuple[Entry, ...]:
+        found: dict[tuple[int, int], Entry] = {}
+        for link in links:
+            for entry in route.by_link.get(link, ()):
+                found.setdefault((id(entry.leaf), entry.bits), entry)
+        calm = [entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links)]
+        return (*found.values(), *calm)
+
+    return touched
+
+
 class _Index:
     """Collects entries of all journeys, and the link and campaign patterns that they share."""
 
     def __init__(self) -> None:
         self.custom = Route(engaging=True)
-        self.routes = {type_: Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT) for type_ in EMAIL_TYPES}
-        self.routes |= {type_: Route("contact", always_acts=True) for type_ in CONTACT_TYPES}
+        self.routes = {type_: _email_route(type_) for type_ in EMAIL_TYPES}
+        self.routes |= {
+            type_: Route("contact", always_acts=True, active=type_ in SUBSCRIPTIONS) for type_ in CONTACT_TYPES
+        }
         self._links: dict[str, int] = {}
         self._globs: dict[str, int] = {}
 
@@ -258,8 +292,7 @@ class _Index:
     def link_matcher(self) -> Callable[[str], tuple[int, ...]]:
         if not self._links:
             return lambda url: ()
-        # Links without recipient tokens repeat; 2,048 of them cost some hundred kilobytes.
-        return lru_cache(maxsize=2048)(LinkSet(tuple(self._links)).match)
+        return LinkSet(tuple(self._links)).match
 
     def glob_matcher(self) -> Callable[[str], tuple[int, ...]]:
         if not self._globs:

@@ -9,7 +9,7 @@ A step never changes the state it is given: it fills a copy, and copies each par
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -18,6 +18,7 @@ from stagepost.events import (
     Event,
     Membership,
     TimerRef,
+    Transition,
     rfc3339,
 )
 from stagepost.journey import machines, register, sends
@@ -45,7 +46,7 @@ from stagepost.journey.moves import (
     stall,
     without_query,
 )
-from stagepost.journey.result import Outcome, Step
+from stagepost.journey.result import Count, Outcome, Step
 from stagepost.journey.state import (
     ACTIVE,
     CREDIT_CLICKS,
@@ -63,6 +64,7 @@ from stagepost.journey.state import (
     digest,
     first_due,
     next_due,
+    send_key,
 )
 
 __all__ = ["LAW", "memberships", "next_due", "step_event", "step_tick"]
@@ -99,15 +101,24 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         marker = ContactState(erased=clock, due=clock + ERASED_FOR)
         return Step(marker, (), (), Outcome.APPLIED, erased=journeys)
     _remember(new, key, clock)
-    campaign, message = sends.named(event)
-    scene = Scene(program, event.contact, new, at, clock, event.type, campaign, message, event)
-    _apply(scene, event)
+    route = program.routes.get(event.type, program.custom)
+    send = sends.named(event)
+    counts: list[Count] = []
+    if route.record is not None:
+        route.record(new, event, send, at, counts)
+    outcome = _LATE if at < clock - program.lateness else _APPLIED
+    if route.facts_only:
+        return Step(new, (), tuple(counts), outcome)
+    moves: list[Transition] = []
+    scene = Scene(
+        program, event.contact, new, at, clock, event.type, route.active, send, event, moves=moves, counts=counts
+    )
+    _apply(scene, route, event)
     if scene.retimed:
         new.due = first_due(new)
-    if len(scene.moves) > 1:
-        scene.moves.sort(key=lambda move: move.journey)
-    outcome = _LATE if at < clock - program.lateness else _APPLIED
-    return Step(new, tuple(scene.moves), tuple(scene.counts), outcome, scene.refused)
+    if len(moves) > 1:
+        moves.sort(key=lambda move: move.journey)
+    return Step(new, tuple(moves), tuple(counts), outcome, scene.refused)
 
 
 def step_tick(program: Program, contact: str, state: ContactState) -> Step:
@@ -156,28 +167,24 @@ def memberships(contact: str, step: Step) -> tuple[Membership, ...]:
 # Events
 
 
-def _apply(scene: Scene, event: Event) -> None:
-    """Record the facts of the event, then let each journey that it touches act."""
+def _apply(scene: Scene, route: Route, event: Event) -> None:
+    """Record what the event says of the contact's will, then let each journey that it touches act."""
     program, state, type_, at = scene.program, scene.state, scene.type, scene.at
-    route = program.routes.get(type_, program.custom)
-    if route.kind == "email":
-        sends.record(state, event, scene.campaign, scene.message, at, scene.counts)
+    if route.always_acts:
         if type_ == "email.unsubscribed":
             if register.withdraw(state, event, at):
-                sends.record_withdrawal(state, event, scene.campaign, scene.message, at, scene.counts)
+                sends.record_withdrawal(state, event, scene.send, at, scene.counts)
         elif type_ in SUBSCRIPTIONS:
             register.give_back(state, event, at)
-    elif type_ == "contact.subscribed":
-        register.give_back(state, event, at)
-    elif route.kind == "contact":
-        _consent(scene, event)
-    if event.machine is True and not route.always_acts:
+        elif route.kind == "contact":
+            _consent(scene, event)
+    elif event.machine is True:
         return
+    links: tuple[int, ...] = ()
     if not route.engaging:
         touched = _touched(program, route, event, at, state, ())
         if program.older:
             touched = _of_their_version(program, state, touched)
-        links: Sequence[int] = ()
     else:
         if route.kind == "email" and not sends.is_human(event):
             return
@@ -198,7 +205,7 @@ def _apply(scene: Scene, event: Event) -> None:
 
 
 def _touched(
-    program: Program, route: Route, event: Event, at: int, state: ContactState, links: Sequence[int]
+    program: Program, route: Route, event: Event, at: int, state: ContactState, links: tuple[int, ...]
 ) -> dict[int, Touches]:
     """By journey, the leaves that the event matches; a journey that only watches has none."""
     touched: dict[int, Touches] = {}
@@ -215,14 +222,8 @@ def _touched(
         if route.by_glob:
             for glob in program.globs_of(campaign):
                 _match(route.by_glob.get(glob, ()), event, at, state, touched)
-    if links and route.by_link:
-        _match_links(route, event, at, state, links, touched)
-    if route.calm_free:
-        if links:
-            entries = [e for e in route.calm_free if program.journeys[e.journey].disengaged.isdisjoint(links)]
-            _match(entries, event, at, state, touched)
-        else:
-            _match(route.calm_free, event, at, state, touched)
+    if links or route.calm_free:
+        _match(program.clicks_of(links), event, at, state, touched)
     return touched
 
 
@@ -244,17 +245,6 @@ def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState,
                 bits |= sum(known for other, known in found if other is leaf)
                 found[:] = [pair for pair in found if pair[0] is not leaf]
             found.append((leaf, bits))
-
-
-def _match_links(
-    route: Route, event: Event, at: int, state: ContactState, links: Sequence[int], touched: dict[int, Touches]
-) -> None:
-    """A click under two links of one condition is one match of it."""
-    found: dict[tuple[int, int], Entry] = {}
-    for link in links:
-        for entry in route.by_link.get(link, ()):
-            found.setdefault((id(entry.leaf), entry.bits), entry)
-    _match(found.values(), event, at, state, touched)
 
 
 def _refuse(scene: Scene, touched: dict[int, Touches]) -> tuple[str, ...]:
@@ -317,24 +307,26 @@ def _forget_engagement(scene: Scene, journey: JourneyProgram, run: Run) -> None:
 
 
 def _click(
-    scene: Scene, event: Event, links: Sequence[int], touched: dict[int, Touches], counted: bool
+    scene: Scene, event: Event, links: tuple[int, ...], touched: dict[int, Touches], counted: bool
 ) -> dict[int, Touches]:
     """Judge a click once for each lens, and record it where a person made it; returns the journeys that may act now."""
     program, state, at = scene.program, scene.state, scene.at
     unknown = event.machine is None
     if unknown and counted:
-        machines.remember(state, scene.message, event.url, at, program.burst_keep)
+        machines.remember(state, scene.send, event.url, at, program.burst_keep)
     acting: dict[int, Touches] = {}
     for lens in program.lenses:
         if not counted and lens.key != COMMON_LENS:
             continue
         if lens.consent is not None and not _consented(state, lens, at):
             continue
-        verdict = machines.judge(state, lens.bots, scene.message, at, scene.clock) if unknown else machines.HUMAN
+        verdict = machines.judge(state, lens.bots, scene.send, at, scene.clock) if unknown else machines.HUMAN
         if verdict == machines.MACHINE:
             _mark_machine(scene, lens.key)
             continue
-        mine = {index: found for index, found in touched.items() if program.journeys[index].lens == lens.key}
+        mine = touched
+        if len(program.lenses) > 1:
+            mine = {index: found for index, found in touched.items() if program.journeys[index].lens == lens.key}
         held = state.lenses[lens.key].held if lens.key in state.lenses else ()
         if verdict == machines.HUMAN or len(held) >= HELD_CLICKS:
             _human_click(scene, lens.key, counted)
@@ -349,35 +341,34 @@ def _click(
                 calm = not journey.disengaged.isdisjoint(links)
                 waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in mine[index]))
         url = without_query(event.url)
-        click = Held(
-            verdict, at, event.id, scene.campaign, scene.message, url[:URL_LIMIT] if url else None, counted, waiting
-        )
+        campaign, message = scene.send.campaign, scene.send.message
+        click = Held(verdict, at, event.id, campaign, message, url[:URL_LIMIT] if url else None, counted, waiting)
         _set_held(scene, lens.key, (*held, click))
     return acting
 
 
 def _human_click(scene: Scene, lens: int, counted: bool) -> None:
     """A person clicked: remember it for credit, and count it."""
-    state, campaign, message, at = scene.state, scene.campaign, scene.message, scene.at
+    state, send, at = scene.state, scene.send, scene.at
     if lens == COMMON_LENS:
-        sends.record_human_click(state, campaign, message, at, counted, scene.counts)
-    if not counted or (campaign is None and message is None):
+        sends.record_human_click(state, send, at, counted, scene.counts)
+    if not counted or (send.campaign is None and send.message is None):
         return
     known = state.lenses.get(lens) or Lens()
-    clicks = (*known.clicks, SendAt(at, campaign, message))
+    clicks = (*known.clicks, SendAt(at, send.campaign, send.message))
     if len(clicks) > 1:
         # Sorted by time, equal times by arrival. Of what no event within lateness can look back to, the newest stays.
+        if at < clicks[-2].at:
+            clicks = tuple(sorted(clicks, key=lambda click: click.at))
         settled = scene.clock - scene.program.lateness
-        ordered = sorted(clicks, key=lambda click: click.at)
-        while len(ordered) > CREDIT_CLICKS or (len(ordered) > 1 and ordered[1].at <= settled):
-            del ordered[0]
-        clicks = tuple(ordered)
+        while len(clicks) > CREDIT_CLICKS or (len(clicks) > 1 and clicks[1].at <= settled):
+            clicks = clicks[1:]
     state.lenses = {**state.lenses, lens: Lens(clicks, known.held)}
 
 
 def _mark_machine(scene: Scene, lens: int) -> None:
     if lens == COMMON_LENS:
-        sends.mark(scene.state, scene.campaign, scene.message, scene.at, MACHINE)
+        sends.mark(scene.state, scene.send, scene.at, MACHINE)
 
 
 def _set_held(scene: Scene, lens: int, held: tuple[Held, ...]) -> None:
@@ -393,12 +384,12 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     lens = state.lenses[lens_key]
     click = lens.held[place]
     scene.at = click.at
-    scene.type = HELD_TYPE
-    scene.campaign, scene.message = click.campaign, click.message
+    scene.type, scene.active = HELD_TYPE, True
+    scene.send = sends.Named(send_key(click.campaign, click.message), click.campaign, click.message)
     waiting = {journey: bits for journey, bits in click.waiting.items() if journey != name}
     if name == "":
         known = next((lens for lens in program.lenses if lens.key == lens_key), None)
-        if known is None or known.bots is None or machines.in_burst(state, known.bots, click.message, click.at):
+        if known is None or known.bots is None or machines.in_burst(state, known.bots, scene.send, click.at):
             _mark_machine(scene, lens_key)
             waiting = {}
         else:
