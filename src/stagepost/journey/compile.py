@@ -42,11 +42,11 @@ COMMON_LENS = 0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One way in which an event of a type can touch a leaf. ``bits``: see ``conditions.FIRST``."""
+    """One way in which an event of a type can touch a leaf."""
 
     journey: int
-    leaf: Leaf
-    bits: int
+    touch: tuple[Leaf, int]
+    """The leaf, with what the event is to it (``conditions.FIRST``, ``THEN``)."""
     match: Match | None
 
 
@@ -65,6 +65,8 @@ class Route:
     record: Recorder | None = None
     """What it leaves on its send."""
     plain: list[Entry] = field(default_factory=list)
+    named: bool = False
+    """Some leaf asks for campaigns: the next two are not both empty."""
     by_campaign: dict[str, list[Entry]] = field(default_factory=dict)
     by_glob: dict[int, list[Entry]] = field(default_factory=dict)
     by_link: dict[int, list[Entry]] = field(default_factory=dict)
@@ -200,6 +202,7 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
     for type_, route in (*index.routes.items(), ("", index.custom)):
         asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
         route.idle = not any(asked)
+        route.named = bool(route.by_campaign or route.by_glob)
         told = route.record is not None or route.kind == "custom"
         judged = type_ == "email.clicked" or (route.engaging and bool(purposes))
         route.facts_only = route.idle and told and not judged
@@ -246,10 +249,10 @@ def _click_matcher(route: Route, journeys: Sequence[JourneyProgram]) -> Callable
 
     @lru_cache(maxsize=1024)
     def touched(links: tuple[int, ...]) -> tuple[Entry, ...]:
-        found: dict[tuple[int, int], Entry] = {}
+        found: dict[tuple[Leaf, int], Entry] = {}
         for link in links:
             for entry in route.by_link.get(link, ()):
-                found.setdefault((id(entry.leaf), entry.bits), entry)
+                found.setdefault(entry.touch, entry)
         calm = [entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links)]
         return (*found.values(), *calm)
 
@@ -478,7 +481,7 @@ class _Builder:
             leaf = no_click = self._leaf(c.NoClickLeaf, condition, place, touches)
             no_click.n, no_click.grace, no_click.grouped = condition.sends, condition.grace, True
             if fresh:
-                self._add(f"email.{condition.count}", leaf, match=self._is_send)
+                self._add(f"email.{condition.count}", leaf, match=self._is_send())
         elif isinstance(condition, d.Quiet):
             leaf = quiet = self._leaf(c.QuietLeaf, condition, place, touches)
             quiet.span, quiet.opens = condition.span, condition.opens
@@ -490,11 +493,12 @@ class _Builder:
             after.span = condition.span
         return leaf.holds
 
-    def _is_send(self, event: Event, at: int, state: ContactState) -> bool:
+    def _is_send(self) -> Match:
         """Whether it counts as a send: campaigns that match ``sends``; without ``sends``, messages without one too."""
-        if event.campaign is None:
-            return event.message is not None and not self._journey.sends
-        return not self._journey.sends or self._counts_send(event.campaign)
+        if not self._journey.sends:
+            return lambda event, at, state: event.campaign is not None or event.message is not None
+        counts = self._counts_send
+        return lambda event, at, state: event.campaign is not None and counts(event.campaign)
 
     def _key(self, condition: d.Condition, place: _Place) -> int:
         """Says what is counted, and from when: equal conditions share their count, an edited file keeps the others'.
@@ -597,7 +601,7 @@ class _Builder:
         by_link = link is not None or calm_free
         if campaign is not None and by_link:
             match = _together([_of_campaign(campaign), match])
-        entry = Entry(self._index, leaf, bits, match)
+        entry = Entry(self._index, (leaf, bits), match)
         if link is not None:
             route.by_link.setdefault(link, []).append(entry)
         elif calm_free:

@@ -90,8 +90,9 @@ class Leaf:
         self.engagement = False
         """Holds opens, clicks, replies or custom activities: deleted when consent is withdrawn."""
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
-        """Take in an event that matched."""
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
+        """Take in an event that matched; returns whether that can have moved the leaf's timer."""
+        return False
 
     def retime(self, run: Run, since: int) -> int:
         """When the timer fires next, 0: it does not run. Forgets a firing whose base has moved. ``since``: see Hit."""
@@ -122,8 +123,9 @@ class Once(Leaf):
 
     __slots__ = ()
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         run.facts[self.key] = 1
+        return False
 
 
 class Times(Leaf):
@@ -133,10 +135,11 @@ class Times(Leaf):
 
     n: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         seen = run.facts.get(self.key, 0)
         if isinstance(seen, int) and seen < self.n:
             run.facts[self.key] = seen + 1
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         seen = facts.get(self.key, 0)
@@ -150,10 +153,11 @@ class Campaigns(Leaf):
 
     n: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         seen = _listed(run.facts, self.key)
         if len(seen) < self.n and hit.group not in seen:
             run.facts[self.key] = (*seen, hit.group)
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         return len(_listed(facts, self.key)) >= self.n
@@ -167,13 +171,14 @@ class TimesWithin(Leaf):
     n: int
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         oldest = hit.horizon - self.span
         times = [time for time in _listed(run.facts, self.key) if time > oldest]
         insort(times, hit.at)
         if self.n == 1:
             times = _spread(times, self.span - 1)
         run.facts[self.key] = tuple(times[-(self.n + SLACK) :])
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         times = _listed(facts, self.key)
@@ -191,7 +196,7 @@ class CampaignsWithin(Leaf):
     n: int
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         oldest = hit.horizon - self.span
         pairs = [pair for pair in _pairs(_listed(run.facts, self.key)) if pair[0] > oldest]
         of_group = sorted([time for time, group in pairs if group == hit.group] + [hit.at])
@@ -199,6 +204,7 @@ class CampaignsWithin(Leaf):
         pairs += [(time, hit.group) for time in _spread(of_group, self.span - 1)]
         pairs.sort()
         run.facts[self.key] = _flat(pairs[-(self.n + SLACK) :])
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         oldest = at - self.span
@@ -283,31 +289,35 @@ class NoClickLeaf(Leaf):
     n: int
     grace: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
-        restarted = max(run.clicked, run.recovered, 0 if self.back is None else run.since)
-        if hit.at < restarted:
-            return
-        counted = _listed(run.facts, self.key) or (0,)
-        if hit.group in counted[2::2]:
-            place = counted.index(hit.group, 2)
-            if counted[place - 1] <= hit.at:
-                return
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
+        at, group, facts = hit.at, hit.group, run.facts
+        if at < run.clicked or at < run.recovered or (self.back is not None and at < run.since):
+            return False
+        counted = _listed(facts, self.key) or (0,)
+        if group in counted[2::2]:
+            place = counted.index(group, 2)
+            if counted[place - 1] <= at:
+                return False
             counted = (*counted[: place - 1], *counted[place + 1 :])
-        if len(counted) == 1 or hit.at >= counted[-2]:
-            counted = (*counted, hit.at, hit.group)
+        if len(counted) == 1 or at >= counted[-2]:
+            counted = (*counted, at, group)
         else:
             sends = _pairs(counted[1:])
-            insort(sends, (hit.at, hit.group), key=_time)
+            insort(sends, (at, group), key=_time)
             counted = (counted[0], *_flat(sends))
         if len(counted) > 2 * (self.n + SLACK):
             # The first n give the due time, the newest are what is left after a click: what lies between goes.
             counted = (*counted[: 2 * self.n + 1], *counted[2 * self.n + 3 :])
-        run.facts[self.key] = counted
+        facts[self.key] = counted
+        return len(counted) > 2 * self.n
 
     def retime(self, run: Run, since: int) -> int:
         counted = _listed(run.facts, self.key)
-        if len(counted) <= 2 * self.n - 1 or counted[0] or since < 0:
+        last = 2 * self.n - 1
+        if len(counted) <= last or counted[0] or since < 0:
             return 0
+        if counted[1] >= since:
+            return counted[last] + self.grace
         times = [time for time in counted[1::2] if time >= since]
         return times[self.n - 1] + self.grace if len(times) >= self.n else 0
 
@@ -316,8 +326,10 @@ class NoClickLeaf(Leaf):
 
     def restart(self, run: Run, at: int) -> None:
         counted = _listed(run.facts, self.key)
-        if counted:
+        if len(counted) > 1 and counted[-2] > at:
             run.facts[self.key] = (0, *_flat([pair for pair in _pairs(counted[1:]) if pair[0] > at]))
+        elif counted:
+            run.facts[self.key] = (0,)
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         counted = _listed(facts, self.key)
@@ -332,7 +344,7 @@ class MissedLeaf(Leaf):
 
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         armed, fired, *thens = _listed(run.facts, self.key) or (0, 0)
         at, span = hit.at, self.span
         if bits & THEN:
@@ -349,6 +361,7 @@ class MissedLeaf(Leaf):
             insort(thens, at)
             thens = _spread(thens, span)[-SLACK:]
         run.facts[self.key] = (armed, fired, *thens)
+        return True
 
     def retime(self, run: Run, since: int) -> int:
         known = _listed(run.facts, self.key)
@@ -363,11 +376,23 @@ class MissedLeaf(Leaf):
 
 
 def all_of(parts: tuple[Holds, ...]) -> Holds:
-    return lambda facts, at, register: all(part(facts, at, register) for part in parts)
+    def holds(facts: dict[int, Fact], at: int, register: Register) -> bool:
+        for part in parts:  # half the time of ``all`` with a generator; so below
+            if not part(facts, at, register):
+                return False
+        return True
+
+    return holds
 
 
 def any_of(parts: tuple[Holds, ...]) -> Holds:
-    return lambda facts, at, register: any(part(facts, at, register) for part in parts)
+    def holds(facts: dict[int, Fact], at: int, register: Register) -> bool:
+        for part in parts:
+            if part(facts, at, register):
+                return True
+        return False
+
+    return holds
 
 
 def negation(part: Holds) -> Holds:

@@ -105,8 +105,11 @@ class Scene(Struct, gc=False):
     """Some timer may have changed, so the contact's first one must be looked up anew."""
 
 
-def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool, late: bool) -> None:
-    """Record in one journey what the event is to it, then move the contact if a rule of its own holds."""
+def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool) -> None:
+    """Record in one journey what the event is to it, then move the contact if a rule of its own holds.
+
+    ``calm``: a click that means disengagement. A held click is never late: it has only waited for its verdict.
+    """
     state = scene.state
     known = state.runs.get(journey.name)
     active = False
@@ -126,25 +129,31 @@ def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool, lat
     watching = scene.active and journey.watches and not calm
     if not counting and not watching:
         return
-    run = Run() if known is None else own(known)
-    since = register.consent_since(state, journey.definition.consent) if journey.definition.consent is not None else 0
-    hit = Hit(scene.at, 0, scene.clock - journey.definition.lateness, since)
+    if known is None:
+        run = Run()
+    else:
+        run = copy_run(known)
+        run.facts = known.facts.copy()  # its timers rarely change: ``_retime`` copies them
+    definition = journey.definition
+    since = register.consent_since(state, definition.consent) if definition.consent is not None else 0
     if watching:
         _watch(scene, journey, run)
         _retime(scene, run, journey.activity_timers if active else journey.staged_timers, since)
         if setback >= 0:
             _retime(scene, run, journey.back_timers[setback], since)
-    mine: list[Leaf] = []
-    for leaf, bits in counting:
-        if leaf.grouped and not _group(scene, hit):
-            continue
-        leaf.count(run, hit, bits)
-        if leaf.kind:
-            _retime(scene, run, (leaf,), since)
-        else:
-            mine.append(leaf)
-    if mine and not (scene.moves and any(move.journey == journey.name for move in scene.moves)):
-        decide(scene, journey, run, mine, touches, hit, late)
+    if counting:
+        mine: list[Leaf] = []
+        hit = Hit(scene.at, 0, scene.clock - definition.lateness, since)
+        for leaf, bits in counting:
+            if leaf.grouped and not _group(scene, hit):
+                continue
+            if leaf.count(run, hit, bits):
+                _retime(scene, run, (leaf,), since)
+            if not leaf.kind:
+                mine.append(leaf)
+        if mine and not (scene.moves and any(move.journey == journey.name for move in scene.moves)):
+            late = hit.at < hit.horizon and not isinstance(scene.event, Held)
+            decide(scene, journey, run, mine, touches, hit, late)
     if known is not None or watching or run.facts or run.status:
         runs = state.runs.copy()
         runs[journey.name] = run
@@ -242,17 +251,17 @@ def _may_return(journey: JourneyProgram, run: Run, at: int) -> bool:
 
 
 def _retime(scene: Scene, run: Run, leaves: Iterable[Leaf], since: int) -> None:
-    """Work out anew when these leaves are due, from the facts."""
-    timers = run.timers
+    """Work out anew when these leaves are due, from the facts. The timers may still be those of the given run."""
     for leaf in leaves:
         due = leaf.retime(run, since)
-        if due == timers.get(leaf.key, 0):
+        if due == run.timers.get(leaf.key, 0):
             continue
         scene.retimed = True
+        run.timers = run.timers.copy()
         if due:
-            timers[leaf.key] = due
+            run.timers[leaf.key] = due
         else:
-            del timers[leaf.key]
+            del run.timers[leaf.key]
 
 
 def retime_all(scene: Scene, journey: JourneyProgram, run: Run) -> None:

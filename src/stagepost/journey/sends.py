@@ -56,12 +56,12 @@ NOTHING = Named(0, None, None)
 def named(event: Event) -> Named:
     """The send of an event; a campaign or message that is absent, empty or too long to be one is None."""
     campaign, message = event.campaign, event.message
-    if campaign is not None and not 0 < len(campaign) <= NAME_LIMIT:
+    if not campaign or len(campaign) > NAME_LIMIT:
         campaign = None
-    if message is not None and not 0 < len(message) <= NAME_LIMIT:
+    if not message or len(message) > NAME_LIMIT:
         message = None
-    if campaign is None and message is None:
-        return NOTHING
+        if campaign is None:
+            return NOTHING
     return Named(send_key(campaign, message), campaign, message)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from stagepost.events import (
+    CONTACT_TYPES,
     Event,
     Membership,
     TimerRef,
@@ -32,7 +33,7 @@ from stagepost.journey.compile import (
     Route,
     program_of,
 )
-from stagepost.journey.conditions import Hit
+from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.moves import (
     LAW,
     Scene,
@@ -73,6 +74,7 @@ __all__ = ["LAW", "memberships", "next_due", "step_event", "step_tick"]
 _APPLIED, _LATE = Outcome.APPLIED, Outcome.LATE
 CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
+NO_LINKS: tuple[int, ...] = ()
 URL_LIMIT = 1024
 """Characters of a held click's URL, which is kept for its record only."""
 
@@ -85,9 +87,9 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
     """
     if event.test:
         return Step(state, (), (), Outcome.TEST)
-    key = digest(event.id)
+    key, type_ = digest(event.id), event.type
     if state is None:
-        if event.type == "email.unknown" and event.contact.startswith("none:"):
+        if type_ == "email.unknown" and event.contact.startswith("none:"):
             return Step(None, (), (), Outcome.APPLIED)  # stands for nobody (providers.md 5.6)
         new = ContactState()
     elif state.erased:
@@ -96,12 +98,12 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         return Step(state, (), (), Outcome.DUPLICATE)
     else:
         new = copy_state(state)
-    if event.type == "contact.erased":
+    if type_ == "contact.erased":
         journeys = tuple(sorted(name for name, run in new.runs.items() if run.number))
         marker = ContactState(erased=clock, due=clock + ERASED_FOR)
         return Step(marker, (), (), Outcome.APPLIED, erased=journeys)
     _remember(new, key, clock)
-    route = program.routes.get(event.type, program.custom)
+    route = program.routes.get(type_, program.custom)
     send = sends.named(event)
     counts: list[Count] = []
     if route.record is not None:
@@ -110,10 +112,13 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
     if route.facts_only:
         return Step(new, (), tuple(counts), outcome)
     moves: list[Transition] = []
-    scene = Scene(
-        program, event.contact, new, at, clock, event.type, route.active, send, event, moves=moves, counts=counts
-    )
-    _apply(scene, route, event)
+    scene = Scene(program, event.contact, new, at, clock, type_, route.active, send, event, None, moves, counts)
+    if route.always_acts:
+        _record_word(scene, event)
+    if route.engaging:
+        _engage(scene, route, event)
+    elif route.always_acts or event.machine is not True:
+        _act(scene, _touched(scene, route, event, NO_LINKS), NO_LINKS)
     if scene.retimed:
         new.due = first_due(new)
     if len(moves) > 1:
@@ -167,64 +172,63 @@ def memberships(contact: str, step: Step) -> tuple[Membership, ...]:
 # Events
 
 
-def _apply(scene: Scene, route: Route, event: Event) -> None:
-    """Record what the event says of the contact's will, then let each journey that it touches act."""
-    program, state, type_, at = scene.program, scene.state, scene.type, scene.at
-    if route.always_acts:
-        if type_ == "email.unsubscribed":
-            if register.withdraw(state, event, at):
-                sends.record_withdrawal(state, event, scene.send, at, scene.counts)
-        elif type_ in SUBSCRIPTIONS:
-            register.give_back(state, event, at)
-        elif route.kind == "contact":
-            _consent(scene, event)
-    elif event.machine is True:
+def _record_word(scene: Scene, event: Event) -> None:
+    """Record what the event says of the contact's will."""
+    if scene.type == "email.unsubscribed":
+        if register.withdraw(scene.state, event, scene.at):
+            sends.record_withdrawal(scene.state, event, scene.send, scene.at, scene.counts)
+    elif scene.type in SUBSCRIPTIONS:
+        register.give_back(scene.state, event, scene.at)
+    elif scene.type in CONTACT_TYPES:
+        _consent(scene, event)
+
+
+def _engage(scene: Scene, route: Route, event: Event) -> None:
+    """Opens, clicks, replies and custom activities: they take a person, and in some journeys consent."""
+    program = scene.program
+    email = route.kind == "email"
+    if event.machine is True or (email and not sends.is_human(event)):
         return
-    links: tuple[int, ...] = ()
-    if not route.engaging:
-        touched = _touched(program, route, event, at, state, ())
-        if program.older:
-            touched = _of_their_version(program, state, touched)
-    else:
-        if route.kind == "email" and not sends.is_human(event):
-            return
-        variant = event.variant is not UNSET and route.kind == "email" and type_ != "email.replied"
-        click = type_ == "email.clicked"
-        links = program.links_of(event.url) if click and event.url else ()
-        touched = {} if variant else _touched(program, route, event, at, state, links)
-        if program.older:
-            touched = _of_their_version(program, state, touched)
-        if program.by_purpose and not variant:
+    click = scene.type == "email.clicked"
+    links = program.links_of(event.url) if click and event.url else NO_LINKS
+    touched: dict[int, Touches] = {}
+    counted = not email or event.variant is UNSET or scene.type == "email.replied"
+    if counted:
+        touched = _touched(scene, route, event, links)
+        if program.by_purpose:
             scene.refused = _refuse(scene, touched)
-        if click:
-            touched = _click(scene, event, links, touched, not variant)
+    if click:
+        touched = _click(scene, event, links, touched, counted)
+    if touched:
+        _act(scene, touched, links)
+
+
+def _act(scene: Scene, touched: dict[int, Touches], links: tuple[int, ...]) -> None:
+    """Let each touched journey act, in order of their names."""
+    journeys = scene.program.journeys
     for index in sorted(touched) if len(touched) > 1 else touched:
-        journey = program.journeys[index]
-        calm = bool(links) and not journey.disengaged.isdisjoint(links)
-        act(scene, journey, touched[index], calm, at < scene.clock - journey.definition.lateness)
+        journey = journeys[index]
+        act(scene, journey, touched[index], bool(links) and not journey.disengaged.isdisjoint(links))
 
 
-def _touched(
-    program: Program, route: Route, event: Event, at: int, state: ContactState, links: tuple[int, ...]
-) -> dict[int, Touches]:
+def _touched(scene: Scene, route: Route, event: Event, links: tuple[int, ...]) -> dict[int, Touches]:
     """By journey, the leaves that the event matches; a journey that only watches has none."""
     touched: dict[int, Touches] = {}
     if route.idle:
         return touched
+    program, state, at = scene.program, scene.state, scene.at
     for index in route.watchers:
         touched[index] = []
     if route.plain:
         _match(route.plain, event, at, state, touched)
-    campaign = event.campaign
-    if campaign is not None:
-        if route.by_campaign and (entries := route.by_campaign.get(campaign)):
-            _match(entries, event, at, state, touched)
+    if route.named and (campaign := event.campaign) is not None:
+        _match(route.by_campaign.get(campaign, ()), event, at, state, touched)
         if route.by_glob:
             for glob in program.globs_of(campaign):
                 _match(route.by_glob.get(glob, ()), event, at, state, touched)
     if links or route.calm_free:
         _match(program.clicks_of(links), event, at, state, touched)
-    return touched
+    return _of_their_version(program, state, touched) if program.older else touched
 
 
 def _of_their_version(program: Program, state: ContactState, touched: dict[int, Touches]) -> dict[int, Touches]:
@@ -238,13 +242,24 @@ def _is_on(program: Program, state: ContactState, journey: JourneyProgram) -> bo
 
 def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState, touched: dict[int, Touches]) -> None:
     for entry in entries:
-        if entry.match is None or entry.match(event, at, state):
-            leaf, bits = entry.leaf, entry.bits
-            found = touched.setdefault(entry.journey, [])
-            if leaf.kind == "missed":  # an event may be its first and its then, and each in several ways
-                bits |= sum(known for other, known in found if other is leaf)
-                found[:] = [pair for pair in found if pair[0] is not leaf]
-            found.append((leaf, bits))
+        match = entry.match
+        if match is not None and not match(event, at, state):
+            continue
+        touch = entry.touch
+        found = touched.get(entry.journey)
+        if not found:
+            touched[entry.journey] = [touch]
+        elif touch[0].kind == "missed":
+            _match_missed(found, *touch)
+        else:
+            found.append(touch)
+
+
+def _match_missed(found: Touches, leaf: Leaf, bits: int) -> None:
+    """An event may be its first and its then, and each in several ways."""
+    bits |= sum(known for other, known in found if other is leaf)
+    found[:] = [touch for touch in found if touch[0] is not leaf]
+    found.append((leaf, bits))
 
 
 def _refuse(scene: Scene, touched: dict[int, Touches]) -> tuple[str, ...]:
@@ -404,7 +419,7 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     scene.event = click
     calm, *matched = click.waiting[name]
     touches = [(leaf, code & 3) for code in matched if (leaf := journey.leaves.get(code >> 2)) is not None]
-    act(scene, journey, touches, bool(calm), late=False)
+    act(scene, journey, touches, bool(calm))
 
 
 # Timers
