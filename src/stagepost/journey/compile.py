@@ -50,6 +50,18 @@ class Entry:
     match: Match | None
 
 
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What one journey has to do with an event."""
+
+    journey: JourneyProgram
+    entries: tuple[Entry, ...]
+    watches: bool
+    """It keeps the time of such an event (``quiet``, ``no_click``)."""
+    missed: bool
+    """An entry is of ``missed``: several can match for one leaf."""
+
+
 @dataclass(slots=True)
 class Route:
     """What an event of one type is, and all leaves that it can touch, by what that takes."""
@@ -65,8 +77,6 @@ class Route:
     record: Recorder | None = None
     """What it leaves on its send."""
     plain: list[Entry] = field(default_factory=list)
-    named: bool = False
-    """Some leaf asks for campaigns: the next two are not both empty."""
     by_campaign: dict[str, list[Entry]] = field(default_factory=dict)
     by_glob: dict[int, list[Entry]] = field(default_factory=dict)
     by_link: dict[int, list[Entry]] = field(default_factory=dict)
@@ -74,10 +84,12 @@ class Route:
     """``clicked: any``: links that mean disengagement left out."""
     watchers: list[int] = field(default_factory=list)
     """Journeys that keep the time of such an event (``quiet``, ``no_click``)."""
-    idle: bool = True
-    """No journey asks for such events."""
     facts_only: bool = False
-    """Nothing but ``record`` has anything to do with them."""
+    """No journey asks for such events, nothing but ``record`` has to do with them."""
+    named: bool = False
+    """Campaigns matter to some journey."""
+    interests: Callable[[str | None, tuple[int, ...]], tuple[Interest, ...]] = lambda campaign, links: ()
+    """(campaign, None where they do not matter; links of a click) -> what journeys have to do with it, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +175,6 @@ class Program:
     custom: Route
     """For activities that no condition names."""
     links_of: Callable[[str], tuple[int, ...]]
-    clicks_of: Callable[[tuple[int, ...]], tuple[Entry, ...]]
-    """What a click under these links touches because of them."""
-    globs_of: Callable[[str], tuple[int, ...]]
     lenses: tuple[LensProgram, ...]
     """The common one first."""
     by_purpose: dict[str, tuple[int, ...]]
@@ -199,13 +208,14 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
     for program in compiled:
         if (consent := program.definition.consent) is not None:
             purposes[consent.purpose] = (*purposes.get(consent.purpose, ()), program.index)
+    globs_of = index.glob_matcher()
     for type_, route in (*index.routes.items(), ("", index.custom)):
-        asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
-        route.idle = not any(asked)
+        route.interests = _interests(route, compiled, globs_of)
         route.named = bool(route.by_campaign or route.by_glob)
+        asked = route.named or route.plain or route.by_link or route.calm_free or route.watchers
         told = route.record is not None or route.kind == "custom"
-        judged = type_ == "email.clicked" or (route.engaging and bool(purposes))
-        route.facts_only = route.idle and told and not judged
+        judged = type_ == "email.clicked" or (route.engaging and purposes)
+        route.facts_only = told and not (asked or judged)
     bots = [lens.bots for lens in lenses.values() if lens.bots is not None]
     return Program(
         versions={program.name: program.version for program in compiled if not program.mark},
@@ -214,8 +224,6 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
         routes=index.routes,
         custom=index.custom,
         links_of=index.link_matcher(),
-        clicks_of=_click_matcher(index.routes["email.clicked"], compiled),
-        globs_of=index.glob_matcher(),
         lenses=tuple(lenses.values()),
         by_purpose=purposes,
         lateness=max((journey.lateness for journey in (*ordered, *older)), default=DAY),
@@ -244,19 +252,34 @@ def _email_route(type_: str) -> Route:
     return Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT, active, RECORDERS.get(type_))
 
 
-def _click_matcher(route: Route, journeys: Sequence[JourneyProgram]) -> Callable[[tuple[int, ...]], tuple[Entry, ...]]:
-    """A click under two links of one condition is one match of it; ``any`` leaves out disengagement links."""
+def _interests(
+    route: Route, journeys: Sequence[JourneyProgram], globs_of: Callable[[str], Sequence[int]]
+) -> Callable[[str | None, tuple[int, ...]], tuple[Interest, ...]]:
+    """The index of a route as one function. A stream is of few campaigns and few sets of links, so answers are kept."""
 
     @lru_cache(maxsize=1024)
-    def touched(links: tuple[int, ...]) -> tuple[Entry, ...]:
-        found: dict[tuple[Leaf, int], Entry] = {}
-        for link in links:
-            for entry in route.by_link.get(link, ()):
-                found.setdefault(entry.touch, entry)
-        calm = [entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links)]
-        return (*found.values(), *calm)
+    def interests(campaign: str | None, links: tuple[int, ...]) -> tuple[Interest, ...]:
+        found = list(route.plain)
+        if campaign is not None:
+            found += route.by_campaign.get(campaign, ())
+            found += (entry for glob in globs_of(campaign) for entry in route.by_glob.get(glob, ()))
+        # A click under two links of one condition is one match of it; ``any`` leaves out disengagement links.
+        found += {entry.touch: entry for link in links for entry in route.by_link.get(link, ())}.values()
+        found += (entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links))
+        by_journey: dict[int, list[Entry]] = {index: [] for index in route.watchers}
+        for entry in found:
+            by_journey.setdefault(entry.journey, []).append(entry)
+        return tuple(
+            Interest(
+                journeys[index],
+                tuple(entries),
+                index in route.watchers,
+                any(entry.touch[0].kind == "missed" for entry in entries),
+            )
+            for index, entries in sorted(by_journey.items())
+        )
 
-    return touched
+    return interests
 
 
 class _Index:
@@ -297,7 +320,7 @@ class _Index:
             return lambda url: ()
         return LinkSet(tuple(self._links)).match
 
-    def glob_matcher(self) -> Callable[[str], tuple[int, ...]]:
+    def glob_matcher(self) -> Callable[[str], Sequence[int]]:
         if not self._globs:
             return lambda campaign: ()
         patterns = re2.Set.FullMatchSet()
@@ -305,11 +328,7 @@ class _Index:
             patterns.Add(glob_regex(pattern))
         patterns.Compile()
 
-        @lru_cache(maxsize=4096)
-        def matches(campaign: str) -> tuple[int, ...]:
-            return tuple(patterns.Match(campaign.encode("utf-8", "surrogatepass")) or ())
-
-        return matches
+        return lambda campaign: patterns.Match(campaign.encode("utf-8", "surrogatepass")) or ()
 
 
 def is_custom(type_: str) -> bool:

@@ -26,14 +26,14 @@ from stagepost.journey import machines, register, sends
 from stagepost.journey.compile import (
     COMMON_LENS,
     SUBSCRIPTIONS,
-    Entry,
+    Interest,
     JourneyProgram,
     LensProgram,
     Program,
     Route,
     program_of,
 )
-from stagepost.journey.conditions import Hit, Leaf
+from stagepost.journey.conditions import Hit
 from stagepost.journey.moves import (
     LAW,
     Scene,
@@ -118,7 +118,7 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
     if route.engaging:
         _engage(scene, route, event)
     elif route.always_acts or event.machine is not True:
-        _act(scene, _touched(scene, route, event, NO_LINKS), NO_LINKS)
+        _act(scene, route, event)
     if scene.retimed:
         new.due = first_due(new)
     if len(moves) > 1:
@@ -183,97 +183,54 @@ def _record_word(scene: Scene, event: Event) -> None:
         _consent(scene, event)
 
 
+def _act(scene: Scene, route: Route, event: Event) -> None:
+    """Let each journey act that has to do with the event, in order of their names."""
+    for interest in route.interests(event.campaign if route.named else None, NO_LINKS):
+        touches = _touches(scene, interest, event)
+        if (touches or interest.watches) and _is_on(scene, interest.journey):
+            act(scene, interest.journey, touches, calm=False)
+
+
+def _touches(scene: Scene, interest: Interest, event: Event) -> Touches:
+    """The leaves of one journey that the event matches."""
+    at, state = scene.at, scene.state
+    touches = [entry.touch for entry in interest.entries if entry.match is None or entry.match(event, at, state)]
+    if interest.missed and len(touches) > 1:
+        # An event may be its first and its then, and each in several ways.
+        known = {leaf: 0 for leaf, _ in reversed(touches)}
+        for leaf, bits in touches:
+            known[leaf] |= bits
+        return list(reversed(known.items()))
+    return touches
+
+
 def _engage(scene: Scene, route: Route, event: Event) -> None:
     """Opens, clicks, replies and custom activities: they take a person, and in some journeys consent."""
     program = scene.program
     email = route.kind == "email"
     if event.machine is True or (email and not sends.is_human(event)):
         return
-    click = scene.type == "email.clicked"
-    links = program.links_of(event.url) if click and event.url else NO_LINKS
-    touched: dict[int, Touches] = {}
     counted = not email or event.variant is UNSET or scene.type == "email.replied"
-    if counted:
-        touched = _touched(scene, route, event, links)
-        if program.by_purpose:
-            scene.refused = _refuse(scene, touched)
-    if click:
-        touched = _click(scene, event, links, touched, counted)
-    if touched:
-        _act(scene, touched, links)
+    if counted and program.by_purpose:
+        scene.refused = _refused(scene)
+    if scene.type == "email.clicked":
+        _click(scene, route, event, counted)
+    elif counted:
+        _act(scene, route, event)
 
 
-def _act(scene: Scene, touched: dict[int, Touches], links: tuple[int, ...]) -> None:
-    """Let each touched journey act, in order of their names."""
-    journeys = scene.program.journeys
-    for index in sorted(touched) if len(touched) > 1 else touched:
-        journey = journeys[index]
-        act(scene, journey, touched[index], bool(links) and not journey.disengaged.isdisjoint(links))
+def _is_on(scene: Scene, journey: JourneyProgram) -> bool:
+    """Whether it is the version that the contact's run is on, and may see what happens."""
+    if journey.name in scene.refused:
+        return False
+    older = scene.program.older
+    return not older or program_of(scene.program, journey.name, scene.state.runs.get(journey.name)) is journey
 
 
-def _touched(scene: Scene, route: Route, event: Event, links: tuple[int, ...]) -> dict[int, Touches]:
-    """By journey, the leaves that the event matches; a journey that only watches has none."""
-    touched: dict[int, Touches] = {}
-    if route.idle:
-        return touched
-    program, state, at = scene.program, scene.state, scene.at
-    for index in route.watchers:
-        touched[index] = []
-    if route.plain:
-        _match(route.plain, event, at, state, touched)
-    if route.named and (campaign := event.campaign) is not None:
-        _match(route.by_campaign.get(campaign, ()), event, at, state, touched)
-        if route.by_glob:
-            for glob in program.globs_of(campaign):
-                _match(route.by_glob.get(glob, ()), event, at, state, touched)
-    if links or route.calm_free:
-        _match(program.clicks_of(links), event, at, state, touched)
-    return _of_their_version(program, state, touched) if program.older else touched
-
-
-def _of_their_version(program: Program, state: ContactState, touched: dict[int, Touches]) -> dict[int, Touches]:
-    """Without the versions that this contact's runs are not on."""
-    return {index: found for index, found in touched.items() if _is_on(program, state, program.journeys[index])}
-
-
-def _is_on(program: Program, state: ContactState, journey: JourneyProgram) -> bool:
-    return program_of(program, journey.name, state.runs.get(journey.name)) is journey
-
-
-def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState, touched: dict[int, Touches]) -> None:
-    for entry in entries:
-        match = entry.match
-        if match is not None and not match(event, at, state):
-            continue
-        touch = entry.touch
-        found = touched.get(entry.journey)
-        if not found:
-            touched[entry.journey] = [touch]
-        elif touch[0].kind == "missed":
-            _match_missed(found, *touch)
-        else:
-            found.append(touch)
-
-
-def _match_missed(found: Touches, leaf: Leaf, bits: int) -> None:
-    """An event may be its first and its then, and each in several ways."""
-    bits |= sum(known for other, known in found if other is leaf)
-    found[:] = [touch for touch in found if touch[0] is not leaf]
-    found.append((leaf, bits))
-
-
-def _refuse(scene: Scene, touched: dict[int, Touches]) -> tuple[str, ...]:
-    """Take out the journeys that may not see engagement of this time for lack of consent; returns their names."""
-    program = scene.program
-    refused = []
-    for indexes in program.by_purpose.values():
-        for index in indexes:
-            journey = program.journeys[index]
-            if program.older and not _is_on(program, scene.state, journey):
-                continue
-            if not _consented(scene.state, journey, scene.at):
-                touched.pop(index, None)
-                refused.append(journey.name)
+def _refused(scene: Scene) -> tuple[str, ...]:
+    """Names of the journeys that may not see engagement of this time for lack of consent."""
+    journeys = [scene.program.journeys[index] for indexes in scene.program.by_purpose.values() for index in indexes]
+    refused = (j.name for j in journeys if _is_on(scene, j) and not _consented(scene.state, j, scene.at))
     return tuple(sorted(refused))
 
 
@@ -297,7 +254,7 @@ def _consent(scene: Scene, event: Event) -> None:
             if not given and journey.lens in state.lenses:
                 state.lenses = {key: lens for key, lens in state.lenses.items() if key != journey.lens}
                 scene.retimed = True
-            if known is None or (program.older and not _is_on(program, state, journey)):
+            if known is None or not _is_on(scene, journey):
                 continue
             run = own(known)
             if given:
@@ -321,15 +278,21 @@ def _forget_engagement(scene: Scene, journey: JourneyProgram, run: Run) -> None:
 # Clicks: who made them
 
 
-def _click(
-    scene: Scene, event: Event, links: tuple[int, ...], touched: dict[int, Touches], counted: bool
-) -> dict[int, Touches]:
-    """Judge a click once for each lens, and record it where a person made it; returns the journeys that may act now."""
+def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
+    """Judge a click once for each lens, and record it where a person made it; journeys act on it now or later."""
     program, state, at = scene.program, scene.state, scene.at
     unknown = event.machine is None
-    if unknown and counted:
-        machines.remember(state, scene.send, event.url, at, program.burst_keep)
-    acting: dict[int, Touches] = {}
+    links: tuple[int, ...] = ()
+    touched: list[tuple[JourneyProgram, Touches]] = []
+    if counted:
+        if unknown:
+            machines.remember(state, scene.send, event.url, at, program.burst_keep)
+        links = program.links_of(event.url) if event.url else ()
+        for interest in route.interests(event.campaign if route.named else None, links):
+            touches = _touches(scene, interest, event)
+            if (touches or interest.watches) and _is_on(scene, interest.journey):
+                touched.append((interest.journey, touches))
+    acting: list[tuple[JourneyProgram, Touches]] = []
     for lens in program.lenses:
         if not counted and lens.key != COMMON_LENS:
             continue
@@ -339,27 +302,32 @@ def _click(
         if verdict == machines.MACHINE:
             _mark_machine(scene, lens.key)
             continue
-        mine = touched
-        if len(program.lenses) > 1:
-            mine = {index: found for index, found in touched.items() if program.journeys[index].lens == lens.key}
+        mine = [pair for pair in touched if pair[0].lens == lens.key]
         held = state.lenses[lens.key].held if lens.key in state.lenses else ()
         if verdict == machines.HUMAN or len(held) >= HELD_CLICKS:
             _human_click(scene, lens.key, counted)
-            acting.update(mine)
+            acting += mine
             continue
         waiting: dict[str, tuple[int, ...]] = {"": ()}
-        for index in sorted(mine):
-            journey = program.journeys[index]
+        for journey, touches in mine:
             if at < scene.clock - journey.definition.lateness:
-                acting[index] = mine[index]
+                acting.append((journey, touches))
             else:
-                calm = not journey.disengaged.isdisjoint(links)
-                waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in mine[index]))
+                calm = _is_calm(journey, links)
+                waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in touches))
         url = without_query(event.url)
         campaign, message = scene.send.campaign, scene.send.message
         click = Held(verdict, at, event.id, campaign, message, url[:URL_LIMIT] if url else None, counted, waiting)
         _set_held(scene, lens.key, (*held, click))
-    return acting
+    if len(program.lenses) > 1:
+        acting.sort(key=lambda pair: pair[0].index)
+    for journey, touches in acting:
+        act(scene, journey, touches, _is_calm(journey, links))
+
+
+def _is_calm(journey: JourneyProgram, links: tuple[int, ...]) -> bool:
+    """Whether a click under these links means disengagement."""
+    return bool(links) and not journey.disengaged.isdisjoint(links)
 
 
 def _human_click(scene: Scene, lens: int, counted: bool) -> None:
