@@ -12,6 +12,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from struct import unpack_from
 from typing import Annotated, Any
 
 import msgspec
@@ -274,8 +275,9 @@ class MetricWindow(Struct, frozen=True, kw_only=True):
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime (exact: a double holds them below the year 2255)."""
-    return round(moment.timestamp() * MICROS)
+    """Microseconds since the epoch of an aware datetime."""
+    since = moment - _EPOCH
+    return since.days * DAY + since.seconds * MICROS + since.microseconds
 
 
 def from_micros(at: int) -> datetime:
@@ -289,18 +291,16 @@ def rfc3339(at: int) -> str:
     >>> rfc3339(1_793_610_847_120_000)
     '2026-11-02T09:14:07.120Z'
     """
-    day, rest = divmod(at, DAY)
+    minute, rest = divmod(at, MINUTE)
     second, fraction = divmod(rest, MICROS)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
     digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
-    return f"{_date(day)}T{hour:02d}:{minute:02d}:{second:02d}.{digits}Z"
+    return f"{_minute(minute)}:{second:02d}.{digits}Z"
 
 
-@lru_cache(maxsize=4096)
-def _date(day: int) -> str:
-    """Date of the ``day``-th day since the epoch. Every record has several times, and a stream is at few dates."""
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+@lru_cache(maxsize=8192)
+def _minute(minute: int) -> str:
+    """Date and time of a minute since the epoch. Every record has several times, and a stream is at few minutes."""
+    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:16]
 
 
 def parse_rfc3339(text: str) -> int:
@@ -335,14 +335,13 @@ def murmur2_partition(key: bytes, partitions: int) -> int:
 def murmur2(data: bytes) -> int:
     """Kafka's 32-bit murmur2 (seed 0x9747b28c), as an unsigned number."""
     mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
-    length = len(data)
-    h = 0x9747B28C ^ length
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * multiplier & mask
+    words = len(data) // 4
+    h = 0x9747B28C ^ len(data)
+    for word in unpack_from(f"<{words}I", data):
+        k = word * multiplier & mask
         k = (k ^ (k >> 24)) * multiplier & mask
         h = (h * multiplier & mask) ^ k
-    rest = data[whole:]
+    rest = data[words * 4 :]
     if rest:
         h = (h ^ int.from_bytes(rest, "little")) * multiplier & mask
     h = (h ^ (h >> 13)) * multiplier & mask

@@ -338,10 +338,13 @@ class JourneyProcessor:
             return read
         contact = read.event.contact
         key = contact.encode()
-        home = murmur2_partition(key, partition.partitions)
-        if record.key != key or home != partition.number:
-            return Misplaced(contact)
-        return read
+        if record.key == key and (contact in partition.cache or self._is_home(partition, key)):
+            return read
+        return Misplaced(contact)
+
+    def _is_home(self, partition: JourneyPartition, key: bytes) -> bool:
+        """Asked once for a contact in the cache: for the 36 bytes of a UUID it takes longer than decoding."""
+        return murmur2_partition(key, partition.partitions) == partition.number
 
     def _take(self, fold: Fold, out: _Output, record: Record, read: Incoming | Rejected | Misplaced) -> None:
         if isinstance(read, Misplaced):
@@ -349,7 +352,7 @@ class JourneyProcessor:
         elif isinstance(read, Rejected):
             out.reject(record, read)
         else:
-            trace = cloudevents.trace_of(record.headers)
+            trace = cloudevents.trace_of(record.headers) if record.headers else ()
             try:
                 steps = fold.event(read.event, read.at)
             except Exception as error:  # one event's dead letter, never its neighbours' or the worker's end
@@ -368,6 +371,8 @@ class _Output:
         self._emits: list[Emit] = []
         self._memberships: dict[tuple[str, str], Emit] = {}
         self._counts: Counter[tuple[str, ...]] = Counter()
+        self._events: Counter[tuple[str, str | None, Outcome]] = Counter()
+        """By type, provider and outcome: one key for an event, taken apart once for a batch."""
         self._tallies = Tallies(partition.number, processor.tally_partitions)
         self._source = cloudevents.source(processor.prefix, "journey")
 
@@ -387,18 +392,20 @@ class _Output:
 
     def step(self, contact: str, step: Step, event: Event | None, trace: Headers) -> None:
         """Take one step; ``event`` is the one that it answers to, None for a timer."""
-        if event is not None:
-            self._count_event(event, step)
-        for move in step.moves:
-            self._move(move, trace)
-        for membership in memberships(contact, step):
-            self._membership(membership)
+        provider = None
+        if event is not None and step.outcome is not None:
+            provider = event.provider
+            self._events[event.type, provider, step.outcome] += 1
+        if step.moves:
+            for move in step.moves:
+                self._move(move, trace)
+            for membership in memberships(contact, step):
+                self._membership(membership)
         for journey in step.erased:
             key = f"{journey}/{contact}"
             self._memberships[journey, contact] = Emit(
                 topic=Topic.CONTACTS, key=key.encode(), value=None, partition=self._partition.number
             )
-        provider = event.provider if event is not None else None
         for count in step.counts:
             self._tallies.add(count, provider)
         for journey in step.refused:
@@ -406,6 +413,7 @@ class _Output:
 
     def plan(self, fold: Fold, next_offset: int, definitions: Mapping[str, str]) -> PartitionPlan:
         seq = self._partition.seq + 1
+        self._count_events()
         states = {contact: None if state is None else pack(state) for contact, state in fold.changed.items()}
         due = {contact: None if state is None else next_due(state) for contact, state in fold.changed.items()}
         return PartitionPlan(
@@ -421,14 +429,16 @@ class _Output:
             definitions=definitions,
         )
 
-    def _count_event(self, event: Event, step: Step) -> None:
-        known = event.type if event.type in EMAIL_TYPES or event.type in CONTACT_TYPES else "custom"
-        self._counts["events_in_total",] += 1
-        self._counts["events_consumed_total", Topic.EVENTS, _provider_label(event.provider), known] += 1
-        if step.outcome == Outcome.APPLIED:
-            self._counts["events_applied_total",] += 1
-        elif step.outcome is not None:
-            self._counts["events_skipped_total", _SKIPPED[step.outcome]] += 1
+    def _count_events(self) -> None:
+        counts = self._counts
+        for (type_, provider, outcome), n in self._events.items():
+            known = type_ if type_ in EMAIL_TYPES or type_ in CONTACT_TYPES else "custom"
+            counts["events_in_total",] += n
+            counts["events_consumed_total", Topic.EVENTS, _provider_label(provider), known] += n
+            if outcome is Outcome.APPLIED:
+                counts["events_applied_total",] += n
+            else:
+                counts["events_skipped_total", _SKIPPED[outcome]] += n
 
     def _move(self, move: Transition, trace: Headers) -> None:
         headers = cloudevents.headers(
