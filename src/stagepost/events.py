@@ -291,20 +291,35 @@ def rfc3339(at: int) -> str:
     >>> rfc3339(1_793_610_847_120_000)
     '2026-11-02T09:14:07.120Z'
     """
-    minute, rest = divmod(at, MINUTE)
+    hour, rest = divmod(at, HOUR)
     second, fraction = divmod(rest, MICROS)
     digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
-    return f"{_minute(minute)}:{second:02d}.{digits}Z"
+    return f"{_hour(hour)}{second // 60:02d}:{second % 60:02d}.{digits}Z"
 
 
-@lru_cache(maxsize=8192)
-def _minute(minute: int) -> str:
-    """Date and time of a minute since the epoch. Every record has several times, and a stream is at few minutes."""
-    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:16]
+@lru_cache(maxsize=4096)
+def _hour(hour: int) -> str:
+    """Wire text up to an hour since the epoch. Every record has several times, and a stream is at few hours."""
+    return (_EPOCH + timedelta(hours=hour)).isoformat()[:14]
 
 
 def parse_rfc3339(text: str) -> int:
     """Micros of an RFC 3339 time with offset or ``Z``; raises ``ValueError`` on anything else."""
+    if len(text) == 24 and text[16] == ":" and text[19] == "." and text[23] == "Z":
+        # The form that is written here takes a third of the time, because its hour was read for another event.
+        digits = f"{text[14:16]}{text[17:19]}{text[20:23]}"
+        if digits.isdecimal() and digits.isascii() and digits[0] < "6" and digits[2] < "6":
+            minute, rest = divmod(int(digits), 100_000)
+            return _hour_micros(text[:14]) + minute * MINUTE + rest * 1000
+    return _micros_of(text)
+
+
+@lru_cache(maxsize=1024)
+def _hour_micros(text: str) -> int:
+    return _micros_of(f"{text}00:00Z")
+
+
+def _micros_of(text: str) -> int:
     try:
         return micros(msgspec.convert(text, Instant))
     except msgspec.ValidationError as error:

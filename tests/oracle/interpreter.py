@@ -274,9 +274,7 @@ class Case:
         facts = self.scope(since_setback)
         restarts = [(fact.t, fact.seq) for fact in self.facts if self.is_human_click(fact)]
         if self.active:
-            restarts += [
-                (record["at"], record["seq"]) for record in self.active.records if record["kind"] == "recover"
-            ]
+            restarts += [(record["at"], record["seq"]) for record in self.active.records if record["kind"] == "recover"]
         restart = max(restarts, default=None)
         sends: dict[tuple[str, str], Fact] = {}
         for fact in sorted(facts, key=lambda fact: (fact.t, fact.seq)):
@@ -350,7 +348,9 @@ class Case:
             if count is None or count[0] is None:
                 return
             due, key = count
-            if not any(one.timer.path == path and one.timer.leaf == leaf and one.timer.key == key for one in self.fired):
+            if not any(
+                one.timer.path == path and one.timer.leaf == leaf and one.timer.key == key for one in self.fired
+            ):
                 yield Timer(due, leaf.kind, path, key, leaf)
 
     def rules(self) -> Iterator[tuple[str, Condition, bool]]:
@@ -700,7 +700,9 @@ def _credit(fact: Fact, how: str) -> dict[str, Any]:
     return {**_send(fact), "how": how}
 
 
-def run(journeys: Iterable[Journey], events: Iterable[dict[str, Any]], until: int | None = None) -> list[dict[str, Any]]:
+def run(
+    journeys: Iterable[Journey], events: Iterable[dict[str, Any]], until: int | None = None
+) -> list[dict[str, Any]]:
     """All records in the order made. The clock follows the events, then runs to ``until``."""
     world = _World(sorted(journeys, key=lambda journey: journey.name))
     for event in events:

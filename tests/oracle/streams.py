@@ -143,14 +143,24 @@ class _Maker:
             )
         if type_ in ("email.clicked", "email.opened"):
             return self.random.choice(
-                (*[{}] * 8, {"variant": "unique"}, {"recipient_certainty": "candidate"}, {"recipient_certainty": "exact"})
+                (
+                    *[{}] * 8,
+                    {"variant": "unique"},
+                    {"recipient_certainty": "candidate"},
+                    {"recipient_certainty": "exact"},
+                )
             )
         if type_ == "email.bounced":
             return {"class": self.random.choice(("hard", "soft"))}
         if type_.startswith("contact.consent"):
-            return self.random.choice(({}, {"purpose": "tracking"}, {"data": {"purpose": "tracking"}}, {"purpose": "ads"}))
+            return self.random.choice(
+                ({}, {"purpose": "tracking"}, {"data": {"purpose": "tracking"}}, {"purpose": "ads"})
+            )
         if type_ in ("page.seen", "order.completed"):
-            return {"data": self.random.choice(DATA), "metadata": self.random.choice(({}, {}, {"n": "2"}, {"plan": "pro"}))}
+            return {
+                "data": self.random.choice(DATA),
+                "metadata": self.random.choice(({}, {}, {"n": "2"}, {"plan": "pro"})),
+            }
         return {}
 
 

@@ -197,6 +197,7 @@ class JourneyProcessor:
         partition.seq, partition.clock, partition.next_offset = plan.seq, plan.clock, plan.next_offset
         for contact, due in plan.due.items():
             partition.timers.set(contact, due)
+        partition.timers.tidy()
         partition.ran = dict(plan.definitions)
         cache = partition.cache
         for contact, state in plan.entries.items():

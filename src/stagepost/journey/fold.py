@@ -53,6 +53,10 @@ class TimerIndex:
     def due(self, contact: str) -> int | None:
         return self._due.get(contact)
 
+    def tidy(self) -> None:
+        """Forget dead entries before the first live one: every batch would walk them again."""
+        self.peek()
+
     def peek(self) -> tuple[int, str] | None:
         """The first (due, contact), or None."""
         heap = self._heap
