@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.oracle import matching
-from tests.oracle.language import SECOND, Condition, Journey, Rule
+from tests.oracle.language import SECOND, Condition, Journey
 
 EMAIL = frozenset(
     "email." + name
@@ -46,6 +46,7 @@ class Fact:
     """The contact's last delivered send before it, as far as known on arrival."""
     machine: bool = False
     consented: bool = True
+    """On arrival, the word on consent that it may be included."""
 
     @property
     def type(self) -> str:
@@ -116,6 +117,7 @@ class Case:
         """Name, ``at`` and ``seq`` of the last exit."""
         self.records: list[dict[str, Any]] = []
         self.fired: list[Fired] = []
+        self.pending_now: list[Timer] | None = None
         self.names = [stage.name for stage in journey.stages]
 
     # What is counted.
@@ -163,6 +165,8 @@ class Case:
             return False
         if not all(matching.passes(event, *test) for test in leaf.where):
             return False
+        if leaf.per_campaign and send_key(event) is None:
+            return False
         if leaf.after_send is not None:
             return self.came_after_send(leaf, fact)
         return leaf.campaign is None or matching.glob(leaf.campaign, event.get("campaign"))
@@ -196,7 +200,7 @@ class Case:
                 found = [fact for fact in found if t - condition.within < fact.t <= t]
             if not condition.per_campaign:
                 return len(found) >= condition.times
-            return len({key for fact in found if (key := send_key(fact.event))}) >= condition.times
+            return len({send_key(fact.event) for fact in found}) >= condition.times
         return self.timer_holds(condition, t, path, since_setback)
 
     def withdrawals(self, condition: Condition) -> list[Fact]:
@@ -250,8 +254,12 @@ class Case:
         return due, (len(self.runs), run.setback_seq if run and since_setback else 0, restart)
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
+        """The later of activity and the last move into a stage. Activity that arrived before the run may be younger than
+        its start; without a run something must have come since the last exit, and what is younger still counts."""
         run = self.active
-        since = self.facts if run and not since_setback else self.scope(since_setback)
+        since = self.scope(since_setback)
+        if not since_setback and (run or any(self.ends_quiet(leaf, fact) for fact in since)):
+            since = self.facts
         times = [fact.t for fact in since if self.ends_quiet(leaf, fact)]
         if run and since_setback:
             times.append(run.setback_at)
@@ -279,7 +287,7 @@ class Case:
         sends: dict[tuple[str, str], Fact] = {}
         for fact in sorted(facts, key=lambda fact: (fact.t, fact.seq)):
             key = self.send_of_journey(fact)
-            if fact.type != leaf.at or key is None or key in sends:
+            if fact.type != leaf.at or not fact.satisfies or key is None or key in sends:
                 continue
             if (restart is None or (fact.t, fact.seq) > restart) and (given is None or fact.t >= given):
                 sends[key] = fact
@@ -321,8 +329,13 @@ class Case:
                 armed = None if answered else what.t
         return armed, open_
 
+    def pending_timers(self) -> list[Timer]:
+        """All that is pending; nothing in it depends on the clock, so it is worked out anew only after a step."""
+        if self.pending_now is None:
+            self.pending_now = list(self.timers())
+        return self.pending_now
+
     def timers(self) -> Iterator[Timer]:
-        """All that is pending."""
         hold = self.journey.bots["hold"] if self.journey.bots else 0
         for click in self.held:
             yield Timer(click.t + hold, "hold", "", ("hold", click.arrived), click=click)
@@ -354,7 +367,7 @@ class Case:
                 yield Timer(due, leaf.kind, path, key, leaf)
 
     def rules(self) -> Iterator[tuple[str, Condition, bool]]:
-        """Every condition that can act now or later in this run: path, condition, whether it counts from the setback on."""
+        """Every condition that can act in this run: path, condition, whether it counts from the setback on."""
         journey = self.journey
         for rule in (*journey.stages, *journey.setbacks, *journey.exits):
             yield rule.path, rule.when, False
@@ -368,7 +381,7 @@ class Case:
         """(given now, since when); since is None where it was never needed to be given."""
         if self.journey.consent is None:
             return True, None
-        purpose, granted = self.journey.consent
+        granted = self.journey.consent[1]
         since: int | None = None
         for fact in sorted(self.facts, key=lambda fact: (fact.t, fact.seq)):
             if self.is_about_consent(fact):
@@ -377,6 +390,10 @@ class Case:
                     since = fact.t
                 granted = given
         return granted, since
+
+    def consented(self, t: int) -> bool:
+        granted, since = self.consent()
+        return granted and (since is None or t >= since)
 
     def is_about_consent(self, fact: Fact) -> bool:
         if self.journey.consent is None or fact.type not in ("contact.consent_given", "contact.consent_withdrawn"):
@@ -406,9 +423,10 @@ class Case:
             return
         for rule in self.journey.exits:
             if now.acts(rule.path, rule.when):
-                return self.leave(rule.name, rule.path, t, seq, now)
+                self.leave(rule.name, rule.path, t, seq, now)
+                return
         if only_exits:
-            return None
+            return
         order = [rule.name for rule in self.journey.setbacks]
         present = order.index(self.active.setback) if self.active.setback else -1
         for place in range(len(order) - 1, present, -1):
@@ -417,19 +435,20 @@ class Case:
                 self.active.setback, self.active.setback_seq = rule.name, seq
                 record = self.record(t, seq, "setback", rule.name, rule.path, now)
                 self.active.setback_at = record["at"]
-                return None
+                return
         way_out = self.way_out()
         if way_out is not None and self.is_out(*way_out, now):
             held = [place for place, rule in enumerate(self.journey.stages) if self.holds(rule.when, t, rule.path)]
             best = max([self.names.index(self.active.best), *held])
-            return self.to_stage(best, t, seq, "recover", way_out[0], now)
+            self.to_stage(best, t, seq, "recover", way_out[0], now)
+            return
         if way_out is not None and way_out[1] == "never":
-            return None
+            return
         for place in range(len(self.names) - 1, self.names.index(self.active.best), -1):
             rule = self.journey.stages[place]
             if now.acts(rule.path, rule.when):
-                return self.to_stage(place, t, seq, "advance", rule.path, now)
-        return None
+                self.to_stage(place, t, seq, "advance", rule.path, now)
+                return
 
     def is_out(self, path: str, until: Condition | str, now: _Now) -> bool:
         if until == "never":
@@ -476,7 +495,7 @@ class Case:
     ) -> dict[str, Any]:
         run = self.active
         assert run is not None
-        before = self.previous_place(run, kind) if former is None else former
+        before = former if former is not None else run.records[-1]["to"] if run.records else None
         at = max([t, *(record["at"] for record in run.records)])
         record = {
             "journey": self.journey.name,
@@ -501,11 +520,6 @@ class Case:
         run.records.append(record)
         self.records.append(record)
         return record
-
-    def previous_place(self, run: Run, kind: str) -> str | None:
-        if not run.records:
-            return None
-        return run.records[-1]["to"]
 
     def reaches_goal(self, run: Run, kind: str, to: str, at: int) -> bool:
         """The first move to S or above, within D of the run's start."""
@@ -541,23 +555,21 @@ class Case:
 
     # Events and timers.
 
-    def event(self, event: dict[str, Any], t: int, clock: int, next_seq: Callable[[], int]) -> None:
-        seq = next_seq()
+    def event(self, event: dict[str, Any], t: int, clock: int, seq: int) -> None:
         if event.get("variant") is not None:
             return
         late = clock - t > self.journey.lateness
         earlier = [send for send in self.deliveries() if send.t <= t]
         fact = Fact(event, t, seq, seq, _newest(earlier), event.get("machine") is True)
         engagement = fact.type in UNCERTAIN or fact.custom
-        granted, since = self.consent()
-        fact.consented = granted and (since is None or t >= since)
-        if engagement and not fact.consented:
+        if engagement and not self.consented(t):
             self.refused += 1
             return
         unjudged = fact.type == "email.clicked" and fact.satisfies and event.get("machine") is None
         if unjudged and self.journey.bots and self.suspect(fact, late):
             return
         self.facts.append(fact)
+        fact.consented = self.consented(t)
         words = [one for one in self.facts if self.is_about_consent(one)]
         if fact.type == "contact.consent_withdrawn" and fact is _newest(words):
             self.withdraw(t, seq, fact)
@@ -732,17 +744,18 @@ class _World:
                 ((timer.due, contact, case.journey.name, timer.kind, timer.path), case, timer)
                 for contact, cases in self.contacts.items()
                 for case in cases
-                for timer in case.timers()
+                for timer in case.pending_timers()
                 if timer.due < before
             ]
             if not due:
                 return
             _, case, timer = min(due, key=lambda one: one[0])
-            self.made(case, lambda: case.fire(timer, self.next_seq()))
+            self.made(case, case.fire, timer, self.next_seq())
 
-    def made(self, case: Case, step: Callable[[], None]) -> None:
+    def made(self, case: Case, step: Callable[..., None], *what: Any) -> None:
         known = len(case.records)
-        step()
+        case.pending_now = None
+        step(*what)
         self.out += case.records[known:]
 
     def event(self, event: dict[str, Any]) -> None:
@@ -760,4 +773,4 @@ class _World:
             return
         cases = self.contacts.setdefault(contact, [Case(journey, contact) for journey in self.journeys])
         for case in cases:
-            self.made(case, lambda case=case: case.event(event, t, self.clock, self.next_seq))  # type: ignore[misc]
+            self.made(case, case.event, event, t, self.clock, self.next_seq())

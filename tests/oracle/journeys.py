@@ -22,7 +22,9 @@ TYPES = (
     "email.bounced",
     "email.complained",
     "email.unsubscribed",
+    "email.suppressed",
     "contact.subscribed",
+    "contact.consent_given",
     "page.seen",
     "order.completed",
 )
@@ -32,9 +34,19 @@ LINKS = {
     "leave": {"url": "example.com/leave", "means": "disengagement"},
     "shop": "*.shop.example.com",
     "plan": {"url": "example.com/plan?tier=gold"},
+    "site": "example.com/**",
 }
 CAMPAIGNS = ("n-*", "n-1", "w-*", "*")
-SCOPES: tuple[Any, ...] = ("any", "any", "all", "a", "a*", {"scope": "list", "id": "a"}, {"scope": "topic", "id": "*"})
+SCOPES: tuple[Any, ...] = (
+    "any",
+    "any",
+    "all",
+    "a",
+    "a*",
+    {"scope": "list", "id": "a"},
+    {"scope": "topic", "id": "*"},
+    {"scope": "topic"},
+)
 WHERES: tuple[dict[str, Any], ...] = (
     {"n": {"ge": 2}},
     {"n": 1},
@@ -49,6 +61,10 @@ WHERES: tuple[dict[str, Any], ...] = (
     {"class": "hard"},
     {"vip": True},
     {"n": {"exists": True}},
+    {"url": {"prefix": "https:"}},
+    {"machine": False},
+    {"type": "page.seen", "message": {"exists": False}},
+    {"recipient_certainty": {"ne": "candidate"}},
 )
 
 
@@ -60,6 +76,8 @@ class _Maker:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.short = random.random() < 0.3
+        self.slow = False
+        """Ways out of a setback take days, or a contact goes to and fro by timers thousands of times."""
 
     def often(self, share: float) -> bool:
         return self.random.random() < share
@@ -68,6 +86,8 @@ class _Maker:
         return self.random.choice(choices)
 
     def span(self) -> str:
+        if self.slow:
+            return self.one("1d", "2d", "1w")
         return self.one(*(SHORT if self.short and self.often(0.7) else LONG))
 
     def journey(self, name: str) -> dict[str, Any]:
@@ -76,13 +96,13 @@ class _Maker:
             made["sends"] = self.one(["n-*"], ["n-1", "w-*"])
         made["links"] = LINKS
         stages = [f"s{n}" for n in range(1, self.one(1, 2, 3, 3, 4) + 1)]
-        first = self.often(0.7)
+        first = self.often(0.8)
         made["stages"] = [
             {stage: self.stage(self.entry() if first and not place else self.condition(0.15))}
             for place, stage in enumerate(stages)
         ]
         made["setbacks"] = [{f"b{n}": self.setback(stages)} for n in range(1, self.one(0, 1, 2, 3, 3) + 1)]
-        made["recover"] = self.one({"clicked": "any"}, self.condition(0.1))
+        made["recover"] = self.one({"clicked": "any"}, self.way_out(0.1))
         made["exits"] = [{f"x{n}": self.wrapped(self.condition(0.2))} for n in range(1, self.one(0, 0, 1, 2) + 1)]
         names = [next(iter(exit_)) for exit_ in made["exits"]]
         if self.often(0.6):
@@ -126,12 +146,20 @@ class _Maker:
         if self.often(0.4):
             keys["from"] = sorted(self.random.sample(stages, self.random.randint(1, len(stages))))
         if self.often(0.35):
-            keys["until"] = self.one("never", self.condition(0.3), self.condition(0.3))
+            keys["until"] = self.one("never", self.way_out(0.3), self.way_out(0.3))
         made = self.wrapped(self.one(self.timer, self.timer, self.withdrawal, lambda: self.condition(0.4))(), **keys)
         return {"when": made} if isinstance(made, str) or (not keys and "when" not in made) else made
 
+    def way_out(self, timers: float) -> Any:
+        self.slow = True
+        made = self.condition(timers)
+        self.slow = False
+        return made
+
     def entry(self) -> Any:
-        return self.one("contact.subscribed", "email.delivered", "page.seen", {"clicked": "any"}, {"subscribed": "any"})
+        """What comes soon in nearly every stream."""
+        ways = ["contact.subscribed", "email.delivered", "page.seen", {"clicked": "any"}, {"subscribed": "any"}]
+        return self.one(*ways, {"any": self.random.sample(ways, self.one(2, 3))})
 
     def condition(self, timers: float, depth: int = 1) -> Any:
         if self.often(timers):
@@ -145,7 +173,8 @@ class _Maker:
         return self.withdrawal() if self.often(0.1) else self.plain(counted=True, windowed=True)
 
     def timer(self) -> dict[str, Any]:
-        return self.one(self.no_click, self.quiet, self.missed, self.stuck, self.after)()
+        kinds = (self.no_click, self.no_click, self.quiet, self.missed, self.missed, self.stuck, self.after)
+        return self.one(*kinds)()
 
     def no_click(self) -> dict[str, Any]:
         count = {"count": self.one("sent", "delivered")} if self.often(0.4) else {}
@@ -165,7 +194,8 @@ class _Maker:
 
     def side(self) -> Any:
         def one() -> Any:
-            return self.withdrawal() if self.often(0.15) else self.plain()
+            common = self.one({"clicked": "any"}, "email.delivered", "page.seen", "email.opened", {"clicked": "blog"})
+            return common if self.often(0.5) else self.withdrawal() if self.often(0.2) else self.plain()
 
         return {"any": [one(), one()]} if self.often(0.2) else one()
 
@@ -199,7 +229,9 @@ class _Maker:
         return self.of_campaign(made, after_send=type_ != "email.delivered")
 
     def clicked(self) -> dict[str, Any]:
-        links = self.one("any", "any", "pricing", "blog", "leave", "shop", "plan", ["pricing", "blog"])
+        links = self.one(
+            "any", "any", "pricing", "blog", "leave", "shop", "plan", "site", ["pricing", "blog"], ["blog", "site"]
+        )
         return self.of_campaign({"clicked": links})
 
     def opened(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class _Reader:
         if isinstance(body, dict):
             own = {key: value for key, value in body.items() if key in ("stalls_after", "from", "until")}
             rest = {key: value for key, value in body.items() if key not in own}
-            body = rest["when"] if "when" in rest else rest
+            body = rest.get("when", rest)
         until = own.get("until")
         return Rule(
             name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ import re2
 MISSING = object()
 
 
+@cache
 def glob(pattern: str, text: str | None) -> bool:
     """Only ``*``, case-sensitive, whole text."""
     if text is None:
@@ -18,6 +20,7 @@ def glob(pattern: str, text: str | None) -> bool:
     return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text, re.DOTALL) is not None
 
 
+@cache
 def link(pattern: str, url: str | None) -> bool:
     if url is None:
         return False

@@ -9,7 +9,7 @@ from typing import Any
 START = datetime(2026, 3, 2, tzinfo=UTC)
 GAPS = (
     *(0, 0, 1, 2, 3, 5, 10, 60, 300),
-    *(3_600, 3_600, 21_600, 86_400, 86_400, 172_800, 259_200, 604_800),
+    *(3_600, 3_600, 21_600, 86_400, 86_400, 172_800, 259_200),
 )
 BACKS = (1, 2, 10, 60, 3_600, 21_600, 86_400, 86_401, 172_800, 300_000)
 TYPES = (
@@ -17,8 +17,9 @@ TYPES = (
     *["email.delivered"] * 4,
     *["email.clicked"] * 7,
     *["email.opened"] * 2,
-    "email.replied",
+    *["email.replied"] * 2,
     "email.bounced",
+    "email.suppressed",
     "email.complained",
     *["email.unsubscribed"] * 2,
     *["email.resubscribed"] * 2,
@@ -54,14 +55,14 @@ class _Maker:
         self.number = 0
         self.contacts = random.choice((("x",), ("x",), ("x", "y")))
         self.gaps = random.choice((GAPS, GAPS, GAPS[:9], GAPS[7:]))
-        self.disorder = random.choice((0.0, 0.1, 0.3))
+        self.disorder = random.choice((0.0, 0.2, 0.5))
         self.events: list[dict[str, Any]] = []
 
     def often(self, share: float) -> bool:
         return self.random.random() < share
 
     def stream(self) -> list[dict[str, Any]]:
-        for _ in range(self.random.choice((4, 8, 15, 25))):
+        for _ in range(self.random.choice((4, 10, 20, 30))):
             self.some()
         return self.events
 
@@ -77,6 +78,8 @@ class _Maker:
             self.add(self.random.choice(TYPES))
         if self.events and self.often(0.05):
             self.events.append(self.random.choice(self.events[-4:]))
+        if self.often(0.004):
+            self.add("contact.erased")
 
     def send(self) -> None:
         """Sent, delivered, and sometimes a click soon after."""
@@ -141,7 +144,7 @@ class _Maker:
                     {"scope": "topic", "scope_id": "a"},
                 )
             )
-        if type_ in ("email.clicked", "email.opened"):
+        if type_ in ("email.clicked", "email.opened", "email.replied"):
             return self.random.choice(
                 (
                     *[{}] * 8,

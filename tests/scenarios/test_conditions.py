@@ -474,6 +474,18 @@ NO_CLICK = [
         [ENTERED, "3d a -> s"],
     ),
     (
+        "a campaign that is delivered again after a click counts again, also when the click was reported later",
+        back(no_click(1)),
+        [BEGIN, sent("1d", "x", "m1"), sent("1d2h", "x", "m2"), click("1d1h")],
+        [ENTERED, "2d2h a -> s"],
+    ),
+    (
+        "many deliveries of one campaign are one send, and the next campaign is the second",
+        back(no_click()),
+        [BEGIN, [e for n in range(30) for e in sent(f"1d{n}m", "x", f"m{n}")], sent("3d", "y")],
+        [ENTERED, "4d a -> s"],
+    ),
+    (
         "sends and clicks compare by their own times",
         back(no_click()),
         [BEGIN, sent("1d", "x"), sent("2d", "y"), click("1d12h"), sent("3d", "z")],
@@ -673,6 +685,16 @@ CLOCKS = [
         ),
         [BEGIN],
         [ENTERED, "1d a -> s", "4d s -> t"],
+    ),
+    (
+        "stuck counts anew from a move that has the same time as the one before",
+        journey(
+            [stage("a", is_("begin.now"))],
+            setbacks=[setback("s", d.Stuck(span("12h"))), setback("t", is_("x.bad"))],
+            recover=is_("x.up"),
+        ),
+        [BEGIN, event("30h", "x.bad"), event("43h", "x.other"), event("29h", "x.up")],
+        [ENTERED, "12h a -> s", "1d6h s -> t", "1d6h t -> a", "1d18h a -> s"],
     ),
     (
         "after: D since the run began",

@@ -34,7 +34,7 @@ TWO = journey([stage("a", is_("begin.now")), stage("b", clicked())])
 SEND = sent("1d", "x", "m")
 
 
-def null(at: str, url: str = "https://example.com/1", message: str | None = "m", **fields: Any) -> Any:
+def null(at: str, url: str | None = "https://example.com/1", message: str | None = "m", **fields: Any) -> Any:
     """A click whose provider does not say who made it."""
     return click(at, url, message=message, campaign="x", machine=None, **fields)
 
@@ -106,6 +106,30 @@ CASES = [
         TWO,
         [BEGIN, SEND, null("1d1m"), null("1d1m1s", URLS[1]), click("1d1m2s", URLS[2], message="m", machine=True)],
         [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "a click without a URL is no URL of a burst",
+        TWO,
+        [BEGIN, SEND, null("1d1m", URLS[0]), null("1d1m2s", URLS[1]), null("1d1m4s", None)],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
+        "a click without a URL in the midst of a burst is the machine's",
+        TWO,
+        [BEGIN, SEND, null("1d1m", None), *(null(f"1d1m{n}s", URLS[n]) for n in (1, 2, 3))],
+        [ENTERED],
+    ),
+    (
+        "a message that was delivered again is judged by its newest delivery before the click",
+        TWO,
+        [BEGIN, SEND, event("2d", "email.delivered", message="m", campaign="x"), null("2d2s")],
+        [ENTERED],
+    ),
+    (
+        "of two deliveries only the one before the click judges it",
+        TWO,
+        [BEGIN, SEND, event("1d2h", "email.delivered", message="m", campaign="x"), null("1d1s")],
+        [ENTERED],
     ),
     (
         "three URLs in more than 10 s are a person",
@@ -201,3 +225,9 @@ def test_a_hold_in_a_tie_goes_by_journey_and_then_as_kind_hold() -> None:
     ]
 
     assert ["y: 1d1m a -> b", "z: 1d1m10s a -> s"] == play(journeys, [BEGIN, SEND, null("1d1m")], until="2d")[2:]
+
+
+def test_a_held_click_earns_no_credit_for_a_timer_that_fires_before_it_in_a_tie() -> None:
+    tie = journey(TWO.stages, exits=(d.Exit("e", d.After(span("1d1m10s")), "exits.e", d.Position(1, 1)),))
+
+    assert [None, None] == [move.credit for move in records(tie, [BEGIN, SEND, null("1d1m")], until="2d")]

@@ -365,6 +365,19 @@ def test_credit_reaches_across_the_start_of_the_run_and_finds_the_click_before_a
     assert Credit("x", None, "2026-03-02T00:00:00.000Z", "last_click") == move.credit
 
 
+def test_credit_finds_the_click_before_a_late_withdrawal() -> None:
+    out = abc(exits=(exit_("out", unsubscribed("any")),))
+    events = [BEGIN, *(click(at, campaign=at) for at in ("1d", "3d", "6d")), event("2d", "email.unsubscribed")]
+
+    assert Credit("1d", None, "2026-03-03T00:00:00.000Z", "last_click") == records(out, events)[-1].credit
+
+
+def test_the_last_send_is_the_newest_delivery_also_where_it_names_nothing() -> None:
+    moves = records(abc(), [sent("0d", "x"), event("1h", "email.delivered"), event("2h", "begin.now")])
+
+    assert SendRef(None, None, "2026-03-02T01:00:00.000Z") == moves[0].last_send
+
+
 def test_rules_are_named_by_their_path_in_the_file() -> None:
     named = abc(
         setbacks=[setback("s", is_("x.s")), setback("t", unsubscribed("any"))],

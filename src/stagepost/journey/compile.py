@@ -146,7 +146,8 @@ class JourneyProgram:
     no_clicks: tuple[Leaf, ...]
     watches: bool
     """Keeps the times of activity, because ``quiet`` or ``no_click`` counts from them."""
-    back_keys: frozenset[int]
+    stay_keys: frozenset[int]
+    """Leaves that count from the last move on: ``stuck``, and those that can end a setback."""
     stall_key: int
     goal_rank: int
     """Larger than every rank when there is no goal."""
@@ -403,7 +404,7 @@ class _Builder:
             activity_timers=tuple(leaf for leaf in timers if leaf.kind in ("quiet", "no_click")),
             no_clicks=tuple(leaf for leaf in leaves if leaf.kind == "no_click"),
             watches=any(leaf.kind in ("quiet", "no_click") for leaf in leaves),
-            back_keys=frozenset(leaf.key for leaf in leaves if leaf.back is not None),
+            stay_keys=frozenset(leaf.key for leaf in leaves if leaf.back is not None or leaf.kind == "stuck"),
             stall_key=number(f"{journey.name} stall"),
             goal_rank=rank[journey.goal.reach] if journey.goal is not None else len(stages),
             lens=self._lens,

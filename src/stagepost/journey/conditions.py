@@ -290,36 +290,44 @@ class NoClickLeaf(Leaf):
     grace: int
 
     def count(self, run: Run, hit: Hit, bits: int) -> bool:
-        at, group, facts = hit.at, hit.group, run.facts
+        at, facts = hit.at, run.facts
         if at < run.clicked or at < run.recovered or (self.back is not None and at < run.since):
             return False
+        # Every delivery is kept, not only a campaign's first: a click with a time between two makes the second count.
         counted = _listed(facts, self.key) or (0,)
-        if group in counted[2::2]:
-            place = counted.index(group, 2)
-            if counted[place - 1] <= at:
-                return False
-            counted = (*counted[: place - 1], *counted[place + 1 :])
         if len(counted) == 1 or at >= counted[-2]:
-            counted = (*counted, at, group)
+            counted = (*counted, at, hit.group)
         else:
             sends = _pairs(counted[1:])
-            insort(sends, (at, group), key=_time)
+            insort(sends, (at, hit.group), key=_time)
             counted = (counted[0], *_flat(sends))
-        if len(counted) > 2 * (self.n + SLACK):
-            # The first n give the due time, the newest are what is left after a click: what lies between goes.
-            counted = (*counted[: 2 * self.n + 1], *counted[2 * self.n + 3 :])
+        if len(counted) > 2 * (self.n + SLACK) + 1:
+            # The first n campaigns give the due time, the newest are left after a click: what lies between goes.
+            place = self._needless(counted)
+            counted = (*counted[:place], *counted[place + 2 :])
         facts[self.key] = counted
         return len(counted) > 2 * self.n
 
+    def _needless(self, counted: tuple[int, ...]) -> int:
+        """Place of the first send that is not the first of one of the first n campaigns."""
+        groups: set[int] = set()
+        place = 1
+        while counted[place + 1] not in groups and len(groups) < self.n:
+            groups.add(counted[place + 1])
+            place += 2
+        return place
+
     def retime(self, run: Run, since: int) -> int:
         counted = _listed(run.facts, self.key)
-        last = 2 * self.n - 1
-        if len(counted) <= last or counted[0] or since < 0:
+        if len(counted) <= 2 * self.n - 1 or counted[0] or since < 0:
             return 0
-        if counted[1] >= since:
-            return counted[last] + self.grace
-        times = [time for time in counted[1::2] if time >= since]
-        return times[self.n - 1] + self.grace if len(times) >= self.n else 0
+        groups: set[int] = set()
+        for place in range(1, len(counted), 2):
+            if counted[place] >= since:
+                groups.add(counted[place + 1])
+                if len(groups) == self.n:
+                    return counted[place] + self.grace
+        return 0
 
     def fire(self, run: Run, due: int) -> None:
         run.facts[self.key] = (due, *_listed(run.facts, self.key)[1:])

@@ -360,9 +360,9 @@ def migrate(scene: Scene, journey: JourneyProgram, run: Run, place: int) -> None
 
 
 def _settle(journey: JourneyProgram, run: Run, at: int) -> None:
-    """A new stay begins; what counted towards the end of a setback counts from now."""
+    """A new stay begins; ``stuck`` and what counted towards the end of a setback count from now."""
     run.since, run.stalled = at, False
-    for key in [key for key in run.facts if key in journey.back_keys]:
+    for key in [key for key in run.facts if key in journey.stay_keys]:
         del run.facts[key]
 
 

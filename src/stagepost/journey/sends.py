@@ -74,7 +74,7 @@ def last_delivery(state: ContactState, at: int) -> tuple[int, str | None] | None
         return last.at, last.campaign
     delivered = [send for send in state.sends.values() if send.flags & DELIVERED]
     earlier = [(time, send.campaign) for send in delivered for time in (send.at, send.again) if 0 < time <= at]
-    return max(earlier, key=lambda send: send[0]) if earlier else None
+    return max(reversed(earlier), key=lambda send: send[0]) if earlier else None
 
 
 def delivered_at(state: ContactState, send: Named, at: int) -> int | None:
@@ -103,16 +103,18 @@ def _record_delivered(state: ContactState, event: Event, send: Named, at: int, c
     counts.append(Count("delivered", at, campaign, message))
     if state.last_send is None or state.last_send.at <= at:
         state.last_send = SendAt(at, campaign, message)
-    if not key:
-        return
-    known = state.sends.get(key)
+    # To the end, so that of equal times the last one to arrive is found. Key 0 holds those that name nothing: they may
+    # be the last one before an event.
+    sends = state.sends.copy()
+    known = sends.pop(key, None)
     if known is None:
-        _put(state, key, Sent(campaign, at, DELIVERED))
+        now = Sent(campaign, at, DELIVERED)
     elif not known.flags & DELIVERED:
-        _put(state, key, Sent(campaign or known.campaign, at, known.flags | DELIVERED))
-    elif at != known.at:
+        now = Sent(campaign or known.campaign, at, known.flags | DELIVERED)
+    else:
         first, newest = min(at, known.at), max(at, known.at, known.again)
-        _put(state, key, Sent(campaign or known.campaign, first, known.flags, newest))
+        now = Sent(campaign or known.campaign, first, known.flags, newest if newest > first else 0)
+    _put(state, sends, key, now)
 
 
 def _record_opened(state: ContactState, event: Event, send: Named, at: int, counts: list[Count]) -> None:
@@ -200,16 +202,16 @@ def mark(state: ContactState, send: Named, at: int, flags: int) -> int:
         return 0
     known = state.sends.get(key)
     if known is None:
-        _put(state, key, Sent(send.campaign, at, flags))
+        _put(state, state.sends.copy(), key, Sent(send.campaign, at, flags))
         return flags
     fresh = flags & ~known.flags
     if fresh:
-        _put(state, key, Sent(known.campaign, known.at, known.flags | flags, known.again))
+        _put(state, state.sends.copy(), key, Sent(known.campaign, known.at, known.flags | flags, known.again))
     return fresh
 
 
-def _put(state: ContactState, key: int, send: Sent) -> None:
-    sends = state.sends.copy()
+def _put(state: ContactState, sends: dict[int, Sent], key: int, send: Sent) -> None:
+    """Keep a send among ``sends``, a copy of the contact's."""
     sends[key] = send
     if len(sends) > SENDS:
         del sends[_oldest(sends, key)]
@@ -226,7 +228,7 @@ def _oldest(sends: dict[int, Sent], but: int) -> int:
 
 
 def _by_send(state: ContactState, metric: str, send: Named, at: int) -> Count:
-    known = state.sends.get(send.key)
+    known = state.sends.get(send.key) if send.key else None
     if known is None or not known.flags & (DELIVERED | SENT):
         return Count(f"{metric}.by_send.unknown", at, send.campaign, send.message)
     return Count(f"{metric}.by_send", known.at, send.campaign, send.message)

@@ -42,8 +42,8 @@ SCOPES = 64
 PURPOSES = 16
 """Consent purposes remembered per contact."""
 
-CREDIT_CLICKS = 4
-"""Human clicks kept for credit: the newest, and those that an event within ``lateness`` may look back to."""
+CREDIT_CLICKS = 24
+"""Human clicks kept for credit: the newest, and those that an event out of order may look back to."""
 
 NULL_CLICKS = 16
 """Clicks of unknown origin kept as evidence of a burst, which needs a handful within seconds."""

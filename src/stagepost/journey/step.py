@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from stagepost.events import (
     CONTACT_TYPES,
+    DAY,
     Event,
     Membership,
     TimerRef,
@@ -74,6 +75,8 @@ __all__ = ["LAW", "memberships", "next_due", "step_event", "step_tick"]
 _APPLIED, _LATE = Outcome.APPLIED, Outcome.LATE
 CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
+LATE_CREDIT = 7 * DAY
+"""How far beyond lateness an event still finds the click before it."""
 NO_LINKS: tuple[int, ...] = ()
 URL_LIMIT = 1024
 """Characters of a held click's URL, which is kept for its record only."""
@@ -138,7 +141,7 @@ def step_tick(program: Program, contact: str, state: ContactState) -> Step:
         return Step(new, (), (), None)
     scene = Scene(program, contact, new, first.due, first.due)
     if first.kind == "hold":
-        _release(scene, first.lens, first.key, first.journey)
+        _release(scene, first.lens, first.key, "" if first.common else first.journey)
     else:
         _fire(scene, first.journey, first.due, first.key)
     new.due = first_due(new)
@@ -210,7 +213,7 @@ def _engage(scene: Scene, route: Route, event: Event) -> None:
     email = route.kind == "email"
     if event.machine is True or (email and not sends.is_human(event)):
         return
-    counted = not email or event.variant is UNSET or scene.type == "email.replied"
+    counted = not email or event.variant is UNSET
     if counted and program.by_purpose:
         scene.refused = _refused(scene)
     if scene.type == "email.clicked":
@@ -340,10 +343,11 @@ def _human_click(scene: Scene, lens: int, counted: bool) -> None:
     known = state.lenses.get(lens) or Lens()
     clicks = (*known.clicks, SendAt(at, send.campaign, send.message))
     if len(clicks) > 1:
-        # Sorted by time, equal times by arrival. Of what no event within lateness can look back to, the newest stays.
+        # Sorted by time, equal times by arrival. Of what no event may look back to, the newest stays. Withdrawals and
+        # the ``first`` of ``missed`` earn credit beyond lateness too: for as long again as the usual window.
         if at < clicks[-2].at:
             clicks = tuple(sorted(clicks, key=lambda click: click.at))
-        settled = scene.clock - scene.program.lateness
+        settled = scene.clock - scene.program.lateness - LATE_CREDIT
         while len(clicks) > CREDIT_CLICKS or (len(clicks) > 1 and clicks[1].at <= settled):
             clicks = clicks[1:]
     state.lenses = {**state.lenses, lens: Lens(clicks, known.held)}
@@ -424,6 +428,8 @@ class _Pending(NamedTuple):
     order: int
     key: int
     lens: int
+    common: bool = False
+    """Of a held click: what is common to all journeys is yet to be done."""
 
 
 def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
@@ -440,7 +446,11 @@ def _pending(program: Program, state: ContactState) -> Iterable[_Pending]:
                 yield _Pending(due, name, leaf.kind, leaf.path, leaf.order, key, COMMON_LENS)
     for lens_key, lens in state.lenses.items():
         for place, click in enumerate(lens.held):
-            yield _Pending(click.due, min(click.waiting), "hold", "", place, place, lens_key)
+            # What is common to all journeys comes with the first that waits: after that one's timer of kind ``after``.
+            common = "" in click.waiting
+            of_lens = (journey.name for journey in program.journeys if journey.lens == lens_key)
+            first = min((waiting for waiting in click.waiting if waiting), default="") or next(of_lens, "")
+            yield _Pending(click.due, first, "hold", "", place, place, lens_key, common)
 
 
 def _drop_stale(state: ContactState) -> None:
