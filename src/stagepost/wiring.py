@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
+from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.metrics import Metrics
+from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.roles import Role, RunOptions
 from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.edges.running import RunningJourneys
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.journey_worker import JourneyProcessor
 from stagepost.engine.normalise_worker import NormaliseProcessor
@@ -61,6 +64,12 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         max_poll_s=kafka.max_poll_interval_ms / 1000,
     )
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+
+
+def running_journeys(settings: Settings) -> RunningJourneys:
+    """What the ``journey`` role has in Redis, to look at. Connects when it is asked."""
+    mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
+    return RunningJourneys(mirror)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

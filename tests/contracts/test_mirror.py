@@ -14,6 +14,7 @@ from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.mirror import RedisMirror, apply_in_chunks, connect
 from stagepost.edges.ports import Checkpoint, Mirror, Outcome, StateChange
 from stagepost.edges.processes import ProcessGroup
+from stagepost.engine.story import STORY
 
 
 def at(seq: int, nonce: str = "n", *, partial: bool = False) -> Checkpoint:
@@ -75,6 +76,52 @@ def test_tombstones_remove_the_state_and_its_timer(mirror: Mirror) -> None:
     mirror.apply(0, 1, [("a", None, None), ("b", b"22", None), ("c", b"33", 7)], at(2))
     assert mirror.states(0) == {"b": b"22", "c": b"33"}
     assert mirror.due(0) == {"c": 7}
+
+
+def listed(mirror: Mirror, enough: int) -> list[str]:
+    """All keys, slot after slot."""
+    found: list[str] = []
+    slot: int | None = 0
+    while slot is not None:
+        listing = mirror.keys(0, slot, enough)
+        assert listing is not None
+        assert (listing.seq, listing.nonce) == (1, "n")
+        found += listing.keys
+        assert listing.next_slot is None or slot < listing.next_slot < mirror.slots
+        slot = listing.next_slot
+    return found
+
+
+@pytest.mark.parametrize("enough", [1, 7, 1000])
+def test_keys_are_listed_slot_by_slot_each_once_with_the_batch_that_they_show(mirror: Mirror, enough: int) -> None:
+    keys = [f"c{n}" for n in range(60)]
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [(key, b"1", None) for key in keys], at(1))
+    assert sorted(listed(mirror, enough)) == sorted(keys)
+
+
+def test_an_empty_mirror_lists_nothing(mirror: Mirror) -> None:
+    assert mirror.keys(0, 0, 10) is None
+
+
+def test_what_is_told_of_a_contact_is_kept_in_order_and_the_newest_stay(mirror: Mirror) -> None:
+    mirror.tell(0, [("a", b"1"), ("b", b"x"), ("a", b"2")])
+    mirror.tell(1, [("a", b"elsewhere")])
+    assert (list(mirror.story(0, "a")), list(mirror.story(0, "b"))) == ([b"1", b"2"], [b"x"])
+    mirror.tell(0, [("a", str(n).encode()) for n in range(3, 3 + STORY)])
+    assert list(mirror.story(0, "a")) == [str(n).encode() for n in range(3, 3 + STORY)]
+
+
+def test_a_contact_is_forgotten_and_what_is_told_after_stays(mirror: Mirror) -> None:
+    mirror.tell(0, [("a", b"1"), ("b", b"1")])
+    mirror.tell(0, [("a", b""), ("a", b"2")])
+    assert (list(mirror.story(0, "a")), list(mirror.story(0, "b")), list(mirror.story(0, "c"))) == ([b"2"], [b"1"], [])
+
+
+def test_a_story_is_no_part_of_the_state(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.tell(0, [("a", b"1")])
+    assert (mirror.states(0), list(mirror.story(0, "a"))) == ({}, [b"1"])
 
 
 def test_partitions_do_not_meet(mirror: Mirror) -> None:

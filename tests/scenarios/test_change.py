@@ -232,11 +232,14 @@ def test_keep_after_finish_brings_everybody_over() -> None:
     assert story.simulation.program.older == {}
 
 
-def test_a_journey_that_is_gone_moves_nobody_and_its_timers_are_still() -> None:
-    story = Story(version("old", replace(LADDER, exits=(exit_("expired", d.After(span("10d"))),))))
+def test_a_journey_that_is_gone_moves_nobody_and_comes_back_as_it_was_left() -> None:
+    expiring = version("old", replace(LADDER, exits=(exit_("expired", d.After(span("10d"))),)))
+    story = Story(expiring)
     story.then([event("0d", "contact.subscribed")])
     assert story.change() == []
-    assert story.then([click("1d")], until="20d") == []
+    assert story.then([click("1d")], until="8d") == []
+    assert story.change(expiring) == []
+    assert story.then([click("9d")], until="20d") == ["9d joined -> reader", "10d reader -> expired"]
 
 
 def test_a_new_journey_begins_with_the_next_events() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from stagepost.cli.output import FAILED, leave, note
+
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
     from stagepost.journey.parse import Parsed
@@ -58,3 +60,13 @@ def parse_files(files: Sequence[Path]) -> list[Parsed]:
 def journeys_of(results: Iterable[Parsed]) -> list[Journey]:
     """The journeys that could be read."""
     return [parsed.journey for parsed in results if parsed.journey is not None]
+
+
+def without_errors(results: list[Parsed]) -> list[Parsed]:
+    """Print what validate would say of broken files and end with code 1; warnings stop nothing."""
+    problems = [problem for parsed in results for problem in parsed.problems]
+    for problem in problems:
+        note(str(problem))
+    if any(problem.is_error for problem in problems):
+        leave(FAILED)
+    return results

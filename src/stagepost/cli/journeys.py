@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.journey_files import files_of, journeys_of, parse_files
+from stagepost.cli.event_files import BadLines, events_of, opened
+from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
 from stagepost.cli.output import FAILED, PARTLY, data, json_data, leave, note
 
 if TYPE_CHECKING:
-    from stagepost.events import Event
-    from stagepost.journey.parse import Parsed
     from stagepost.journey.problems import Problem
     from stagepost.journey.simulate import Funnel
     from stagepost.journey.timeline import TimelineResult
-
-LINE_LIMIT = 8 << 20
-"""Bytes of one line of events; a longer one is a bad line."""
 
 SHOWN_MOVES = 200
 """Moves printed by ``simulate`` for people; ``--json`` prints all."""
@@ -101,7 +95,7 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.journey.timeline import run_timelines
 
-        parsed = _without_errors(parse_files(files_of(paths)))
+        parsed = without_errors(parse_files(files_of(paths)))
         results = [(journey.name, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
         if as_json:
             json_data({"tests": [_test_json(name, result) for name, result in results]})
@@ -139,12 +133,12 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.journey.simulate import Funnel, Simulation
 
         end = _time(until)
-        definitions = journeys_of(_without_errors(parse_files(files_of(journeys))))
-        simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), _BadLines()
+        definitions = journeys_of(without_errors(parse_files(files_of(journeys))))
+        simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), BadLines()
         shown: list[str] = []
         out = sys.stdout.buffer
-        with _opened(events) as (lines, size):
-            for move in simulation.run(_events(lines, size, bad), end):
+        with opened(events) as (lines, size):
+            for move in simulation.run(events_of(lines, size, bad), end):
                 if as_json:
                     out.write(encode_json(move) + b"\n")
                 else:
@@ -157,16 +151,6 @@ def add_to(app: typer.Typer) -> None:
         if bad.count:
             note(f"{bad.count} lines skipped")
             leave(PARTLY)
-
-
-def _without_errors(results: list[Parsed]) -> list[Parsed]:
-    """Print what validate would say of broken files and end with code 1; warnings stop nothing."""
-    problems = [problem for parsed in results for problem in parsed.problems]
-    for problem in problems:
-        note(str(problem))
-    if any(problem.is_error for problem in problems):
-        leave(FAILED)
-    return results
 
 
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:
@@ -263,68 +247,6 @@ def _time(text: str | None) -> int | None:
         return parse_rfc3339(text)
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no time such as 2026-11-02T09:14:07Z", param_hint="--until") from None
-
-
-class _BadLines:
-    """Counts lines that are no event, and says each on standard error."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, number: int, reason: str, detail: str) -> None:
-        self.count += 1
-        note(f"line {number}: {reason}: {detail}")
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The file, standard input for ``-``, or what a ``.zst`` holds; and its size on disk where that is known."""
-    if name == "-":
-        yield sys.stdin.buffer, None
-        return
-    path = Path(name)
-    if not path.is_file():
-        raise typer.BadParameter(f"{name}: no such file", param_hint="--events")
-    with path.open("rb") as file:
-        if path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(file) as plain:
-                yield io.BufferedReader(plain), None
-        else:
-            yield file, path.stat().st_size
-
-
-def _events(lines: IO[bytes], size: int | None, bad: _BadLines) -> Iterator[tuple[Event, int]]:
-    """Events of the lines that hold one, read as the worker reads them; empty lines are nothing."""
-    from stagepost.engine.intake import read_event
-    from stagepost.events import Rejected
-
-    for number, line in enumerate(_with_progress(lines, size), start=1):
-        if not line.strip():
-            continue
-        read = read_event(line.strip())
-        if isinstance(read, Rejected):
-            bad.add(number, read.reason, read.detail)
-        else:
-            yield read.event, read.at
-
-
-def _with_progress(lines: IO[bytes], size: int | None) -> Iterator[bytes]:
-    """The lines; a bar with rate and remaining time on a terminal, for what takes longer than a moment."""
-    feed = iter(lambda: lines.readline(LINE_LIMIT), b"")
-    if size is None or size < 4 << 20 or not sys.stderr.isatty():
-        yield from feed
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        for line in feed:
-            progress.advance(task, len(line))
-            yield line
 
 
 def _print_funnel(funnel: Funnel, journeys: Sequence[str], shown: Sequence[str]) -> None:

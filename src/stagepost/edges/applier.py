@@ -16,7 +16,7 @@ import structlog
 
 from stagepost.edges.errors import MirrorUnavailable
 from stagepost.edges.mirror import apply_in_chunks
-from stagepost.edges.ports import Checkpoint, Counters, Mirror, Outcome, StateChange
+from stagepost.edges.ports import Checkpoint, Counters, Mirror, Outcome, StateChange, Told
 
 BACKLOG = 4
 """Transactions whose batches may wait: bounds the memory, and how far the mirror may be behind."""
@@ -45,6 +45,8 @@ class Application(Generic[_Owner]):
     then: Checkpoint
     transaction: int
     queued_at: float
+    told: Sequence[Told] = ()
+    """Told once the batch is there; again, should the call before have failed."""
 
 
 class Applier(Generic[_Owner]):
@@ -144,4 +146,7 @@ class Applier(Generic[_Owner]):
             at = self._mirror.checkpoint(head.partition)
             same = at is not None and (at.seq, at.nonce, at.partial) == (head.then.seq, head.then.nonce, False)
             return Outcome.OK if same else Outcome.GAP
-        return apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
+        outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
+        if head.told and outcome is not Outcome.GAP:
+            self._mirror.tell(head.partition, head.told)
+        return outcome

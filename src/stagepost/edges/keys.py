@@ -47,6 +47,10 @@ class MirrorKeys:
         """Hash of state key to packed state."""
         return f"{self.buckets(partition)}{bucket_of(key)}"
 
+    def stories(self, partition: int) -> str:
+        """What comes before a contact id: list of its last moves, packed (``engine/story.py``); not state."""
+        return f"{self._tag(partition)}:s:"
+
     def timers(self, partition: int) -> str:
         """Sorted set of state key by next due time in micros (exact: a double holds them below the year 2255)."""
         return f"{self._tag(partition)}:t"

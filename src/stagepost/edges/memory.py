@@ -29,9 +29,11 @@ from stagepost.edges.ports import (
     Snapshot,
     StateChange,
     StateRecord,
+    Told,
     decode_committed,
 )
 from stagepost.engine.plan import Emit, Headers, Record, Topic
+from stagepost.engine.story import STORY
 from stagepost.events import murmur2_partition
 
 
@@ -45,12 +47,13 @@ class MemoryMirror:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.values: dict[int, dict[str, bytes]] = {}
         self.timers: dict[int, dict[str, int]] = {}
+        self.stories: dict[tuple[int, str], list[bytes]] = {}
         self._lock = threading.Lock()
 
     def flush(self) -> None:
         """Everything is gone, as after FLUSHALL."""
         with self._lock:
-            self.checkpoints, self.values, self.timers = {}, {}, {}
+            self.checkpoints, self.values, self.timers, self.stories = {}, {}, {}, {}
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         return self.checkpoints.get(partition)
@@ -104,6 +107,16 @@ class MemoryMirror:
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         return dict(self.values.get(partition, {}))
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        with self._lock:
+            for contact, move in told:
+                kept = self.stories.pop((partition, contact), [])
+                if move:
+                    self.stories[partition, contact] = [*kept, move][-STORY:]
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        return tuple(self.stories.get((partition, contact), ()))
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -18,7 +18,8 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange
+from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange, Told
+from stagepost.engine.story import STORY
 
 _PAGE = 10_000
 """Timers per ZRANGE: a few milliseconds of Redis' one thread."""
@@ -56,6 +57,7 @@ class RedisMirror:
         self._read = _script(client, "read.lua")
         self._wipe = _script(client, "wipe.lua")
         self._list = _script(client, "keys.lua")
+        self._tell = _script(client, "story.lua")
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         with _routed("reading the checkpoint of the mirror"):
@@ -124,6 +126,18 @@ class RedisMirror:
                 answers: list[Mapping[bytes, bytes]] = pipeline.execute()
             for answer in answers:
                 found.update((key.decode(), value) for key, value in answer.items())
+        return found
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        # The checkpoint's key stands for the partition's slot in a cluster.
+        keys, args = [self._keys.checkpoint(partition)], [self._keys.stories(partition), STORY]
+        for start in range(0, len(told), self.piece):
+            with _routed("telling the moves of contacts"):
+                self._tell(keys, args + [each for pair in told[start : start + self.piece] for each in pair])
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        with _routed("reading the moves of a contact"):
+            found: list[bytes] = self._client.lrange(self._keys.stories(partition) + contact, 0, -1)  # type: ignore[assignment]
         return found
 
     def close(self) -> None:

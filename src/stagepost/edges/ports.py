@@ -271,6 +271,10 @@ StateChange = tuple[str, bytes | None, int | None]
 """State key, packed state (None: tombstone), next due time in micros (None: no timer)."""
 
 
+Told = tuple[str, bytes]
+"""Contact and one move of it, packed; empty: all that was told of it is to be forgotten."""
+
+
 class Snapshot(Struct, frozen=True):
     """What a read saw, and of which batch: ``values`` holds every key that was asked for."""
 
@@ -329,6 +333,14 @@ class Mirror(Protocol):
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         """All states. For small state only."""
+        ...
+
+    def tell(self, partition: int, told: Sequence[Told]) -> None:
+        """Add to the stories of contacts, outside the chain of batches: at least once, the newest are kept."""
+        ...
+
+    def story(self, partition: int, contact: str) -> Sequence[bytes]:
+        """What was told of a contact, the oldest first; a move may be there twice."""
         ...
 
     def close(self) -> None: ...

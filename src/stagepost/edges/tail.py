@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from stagepost.edges.errors import MissingTopics, of_kafka
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
+from stagepost.events import murmur2_partition
 
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -27,15 +28,20 @@ _TAIL: Mapping[str, Any] = {
     "group.id": "stagepost.tail",
     "auto.offset.reset": "earliest",
     "fetch.wait.max.ms": 100,
+    "enable.partition.eof": True,
 }
 
 
 class Tail:
     """Records of ``topics`` in the order of each partition. For one thread."""
 
-    def __init__(self, settings: Mapping[str, Any], names: TopicNames, topics: Iterable[Topic]) -> None:
-        """``settings``: of librdkafka, bootstrap servers included. Raises MissingTopics, or KafkaException."""
+    def __init__(
+        self, settings: Mapping[str, Any], names: TopicNames, topics: Iterable[Topic], key: bytes | None = None
+    ) -> None:
+        """``settings``: of librdkafka, bootstrap servers included. ``key``: only the partitions where records with it
+        lie. Raises MissingTopics, or KafkaException."""
         self._names = names
+        self._ended: set[tuple[str | None, int | None]] = set()
         self._consumer = Consumer({**settings, **_TAIL}, logger=_LOGGER)
         known = self._consumer.list_topics(timeout=_ASK_S).topics
         full = [names.full(topic) for topic in topics]
@@ -43,9 +49,14 @@ class Tail:
         if missing:
             self._consumer.close()
             raise MissingTopics(missing)
-        self._consumer.assign(
-            [TopicPartition(name, p, OFFSET_BEGINNING) for name in full for p in known[name].partitions]
-        )
+        counts = {name: len(known[name].partitions) for name in full}
+        self.partitions = [
+            (name, p)
+            for name in full
+            for p in (known[name].partitions if key is None else [murmur2_partition(key, counts[name])])
+        ]
+        """Full topic names and partitions that are read."""
+        self._consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for name, p in self.partitions])
 
     def read(self, limit: int, timeout_s: float) -> Sequence[Record]:
         """Up to ``limit`` records; fewer, or none, when ``timeout_s`` is over. Errors that pass are passed over."""
@@ -54,9 +65,20 @@ class Tail:
             error = message.error()
             if error is None:
                 records.append(self._record(message))
-            elif error.code() != KafkaError._PARTITION_EOF and of_kafka(error, "reading topics") is None:
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ended.add((message.topic(), message.partition()))
+            elif of_kafka(error, "reading topics") is None:
                 raise KafkaException(error)
         return records
+
+    def size(self) -> int:
+        """How many offsets lie in what is read, as of now."""
+        ends = [self._consumer.get_watermark_offsets(TopicPartition(*place), _ASK_S) for place in self.partitions]
+        return sum(high - low for low, high in (end for end in ends if end is not None))
+
+    def at_end(self) -> bool:
+        """Whether the end of every partition was reached, be it that more was added since."""
+        return len(self._ended) == len(self.partitions)
 
     def close(self) -> None:
         self._consumer.close()

@@ -46,6 +46,8 @@ class Owned:
     """``time.monotonic()`` of its last record, or of its start."""
     announcements: tuple[Emit, ...] = ()
     state: Partition | None = None
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """What computed its last batch."""
     checkpoint: Checkpoint | None = None
     """Of the mirror, once everything queued is applied."""
     applied_seq: int = 0
@@ -197,6 +199,7 @@ class StatefulWork:
         self._partitions = partitions
         self._at = failpoint
         self._applier: Applier[Owned] = Applier(mirror, counters)
+        self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
         restored = yield from self._restore(partition).steps()
@@ -216,6 +219,7 @@ class StatefulWork:
             active_at=now,
             announcements=processor.assigned(state, restored.states) if processor.announces else (),
             state=state,
+            definitions={} if control is None else control.definitions,
             checkpoint=restored.checkpoint,
             applied_seq=seq,
         )
@@ -247,6 +251,9 @@ class StatefulWork:
         assert before is not None
         self._processor.applied(owned.state, plan)
         owned.seq, owned.next_offset = plan.seq, plan.next_offset
+        if plan.definitions != owned.definitions:
+            owned.definitions = plan.definitions
+            self._log.info("in force", partition=owned.number, seq=plan.seq, definitions=dict(plan.definitions))
         now = time.monotonic()
         if placed.timestamp is not None:
             owned.saw(placed.timestamp, now)
@@ -263,7 +270,7 @@ class StatefulWork:
         owned.checkpoint = then
         owned.pending.append(plan)
         self._at("mid_apply")
-        self._applier.put(Application(owned, owned.number, before, changes, then, transaction, now))
+        self._applier.put(Application(owned, owned.number, before, changes, then, transaction, now, plan.told))
 
     def refused(self) -> Collection[tuple[Owned, str]]:
         refused: dict[int, tuple[Owned, str]] = {}

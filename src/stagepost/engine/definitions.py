@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct, structs
 
 from stagepost.engine.plan import Listing
+from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.journey.state import number
-from stagepost.journey.switch import Change, Version, change_of
+from stagepost.journey.switch import Change, Switch, Version, change_of, switch_to
 from stagepost.journey.yaml_nodes import SIZE_LIMIT
 
 ACTIVATION_KEY = "\x00definitions"
@@ -140,10 +141,8 @@ def begin(
     """The change from ``now`` to ``new``. ``known``: whether the definition of a version can be had."""
     versions = {journey.name: journey.version for journey in new}
     old = {**now.parked, **now.versions}
-    change = change_of(old, now.stays, new, known)
-    # A journey that comes back as it was has lost its timers meanwhile.
-    back = {name: (now.parked[name],) for name in now.parked if versions.get(name) == now.parked[name]}
-    before = {**dict(change.before), **back}
+    change = change_of(now.versions, now.parked, now.stays, new, known)
+    before = dict(change.before)
     parked = {name: version for name, version in old.items() if name not in versions}
     stays = {
         name: {version: now.stays.get(name, {}).get(version, 0) for version in left}
@@ -159,6 +158,22 @@ def begin(
         stays=stays,
         parked=dict(list(parked.items())[-PARKED:]),
     )
+
+
+def switch_of(
+    now: Activation,
+    new: Collection[Journey],
+    stored: Callable[[Version], Journey | None],
+    *,
+    seq: int,
+    in_off: int,
+    clock: int,
+) -> Switch:
+    """What a partition would do if ``new`` were put in force there: for ``plan``, which looks ahead."""
+    then = begin(now, new, lambda version: stored(version) is not None, seq=seq, in_off=in_off, clock=clock)
+    older = [stored((name, version)) for name, counts in then.stays.items() for version in counts]
+    program = compile_program(list(new), [journey for journey in older if journey is not None])
+    return switch_to(program, then.change(), then.seq, then.clock, stored)
 
 
 def advance(activation: Activation, listing: Listing | None, finished: Mapping[tuple[str, int], int]) -> Activation:

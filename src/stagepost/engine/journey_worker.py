@@ -30,6 +30,7 @@ from stagepost.engine.definitions import (
 )
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.plan import Control, Emit, Headers, Listing, PartitionPlan, Record, Sweep, Topic
+from stagepost.engine.story import pack_told, told_of
 from stagepost.engine.tallies import Tallies
 from stagepost.events import (
     CONTACT_TYPES,
@@ -371,6 +372,7 @@ class _Output:
         self._partition = partition
         self._emits: list[Emit] = []
         self._memberships: dict[tuple[str, str], Emit] = {}
+        self._told: list[tuple[str, bytes]] = []
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._events: Counter[tuple[str, str | None, Outcome]] = Counter()
         """By type, provider and outcome: one key for an event, taken apart once for a batch."""
@@ -402,6 +404,8 @@ class _Output:
                 self._move(move, trace)
             for membership in memberships(contact, step):
                 self._membership(membership)
+        if step.erased:
+            self._told.append((contact, b""))
         for journey in step.erased:
             key = f"{journey}/{contact}"
             self._memberships[journey, contact] = Emit(
@@ -428,6 +432,7 @@ class _Output:
             entries=dict(fold.changed),
             counts=self._counts,
             definitions=definitions,
+            told=self._told,
         )
 
     def _count_events(self) -> None:
@@ -455,6 +460,7 @@ class _Output:
         self._emits.append(
             Emit(topic=Topic.TRANSITIONS, key=move.contact.encode(), value=encode_json(move), headers=headers)
         )
+        self._told.append((move.contact, pack_told(told_of(move))))
         self._counts["transitions_total", move.journey, move.from_ or "", move.to] += 1
         self._counts["moves_total", move.journey, move.kind] += 1
 

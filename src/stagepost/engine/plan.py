@@ -100,6 +100,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     counts: Mapping[tuple[str, ...], int] = {}
     """What to add to the role's counters once committed: (metric name without prefix, label values...) to a number."""
     definitions: Mapping[str, str] = {}
+    told: Sequence[tuple[str, bytes]] = ()
+    """For the view of contacts' last moves: contact and packed move; empty, where the contact is to be forgotten."""
 
 
 class Sweep(Struct, frozen=True):
@@ -140,6 +142,7 @@ class Batch(Protocol):
 
 _P = TypeVar("_P")
 _B = TypeVar("_B", bound=Batch)
+_G = TypeVar("_G", contravariant=True)
 
 
 class KeyedProcessor(Protocol[_P, _B]):
@@ -207,22 +210,22 @@ class KeyedProcessor(Protocol[_P, _B]):
         ...
 
 
-class Switching(Protocol[_P, _B]):
+class Switching(Protocol[_G, _B]):
     """The part of a keyed processor that brings the states of a partition up to other definitions, piece by piece."""
 
-    def wants(self, partition: _P) -> Collection[str]:
+    def wants(self, partition: _G) -> Collection[str]:
         """State keys to ``load`` before anything is read; asked again until there are none, which is nearly always."""
         ...
 
-    def pending(self, partition: _P) -> bool:
+    def pending(self, partition: _G) -> bool:
         """Whether there is something to do even without a record."""
         ...
 
-    def sweep(self, partition: _P, slots: int) -> Sweep | None:
+    def sweep(self, partition: _G, slots: int) -> Sweep | None:
         """What to list for the next batch, of ``slots`` slots; None, nearly always, when all states are up to date."""
         ...
 
-    def swept(self, partition: _P, batch: _B, listing: Listing) -> _B:
+    def swept(self, partition: _G, batch: _B, listing: Listing) -> _B:
         """The batch with the states of ``listing`` added to it, and to its ``needs``."""
         ...
 

@@ -135,6 +135,8 @@ class JourneyProgram:
     setback_rank: dict[str, int]
     exits: tuple[ExitRule, ...]
     leaves: dict[int, Leaf]
+    places: dict[tuple[str, d.Condition], Leaf]
+    """The leaf of a condition at a rule path: for those who explain."""
     timers: tuple[Leaf, ...]
     """Leaves with a timer over the run."""
     staged_timers: tuple[Leaf, ...]
@@ -358,6 +360,7 @@ class _Builder:
         self._lens = lens
         self._shared = shared
         self._leaves: dict[int, Leaf] = {}
+        self._places: dict[tuple[str, d.Condition], Leaf] = {}
         self._meanings: dict[int, str] = {number(f"{journey.name} stall"): "stall"}
         self._links: dict[str, list[int]] = {}
         for link in journey.links:
@@ -395,6 +398,7 @@ class _Builder:
             setback_rank={setback.name: i for i, setback in enumerate(journey.setbacks)},
             exits=exits,
             leaves=self._leaves,
+            places=self._places,
             timers=timers,
             staged_timers=tuple(leaf for leaf in timers if leaf.staged),
             back_timers=tuple(
@@ -542,6 +546,7 @@ class _Builder:
         if leaf is None:
             leaf = self._leaves[key] = kind(key, len(self._leaves), place.path, place.back)
         assert isinstance(leaf, kind)
+        self._places[place.path, condition] = leaf
         leaf.reach = max(leaf.reach, EVERYWHERE if place.stage is None else place.stage)
         if place.stage is not None:
             leaf.staged = True

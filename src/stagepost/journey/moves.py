@@ -1,20 +1,6 @@
 """The law of moves: which rule of a journey acts, what it does to the run, and the record of it.
 
-The only place where a stage changes. The law (journeys.md 3): at most one move for a step, the first that applies:
-
-    LAW   kind       from         to                       when the event or timer is one of the rule's own and
-    1     exit       a run        the exit                 the first exit in the list that holds
-    2     setback    a run        the setback              the last setback that holds, whose ``from`` has the stage,
-                                                           later in the list than the present setback
-    3     recover    a setback    the better of best and   ``until`` holds, counted from the setback on
-                                  the highest that holds
-    4     advance    a run        a higher stage           the highest stage above the best that holds; not out of a
-                                                           setback that says ``until: never``
-          enter      nothing      a stage                  the same; with ``enter: first`` only the first stage
-          reenter    an exit      a stage                  the same, if ``reenter`` allows
-    -     stall      a stage      itself                   its ``stalls_after`` has passed; the stay goes on
-    -     migrate    a place      the nearest lower stage  its definition changed and has the place no more
-                                  that exists
+The only place where a stage changes. The law itself stands as a table in ``law.py``; what follows carries it out.
 
 Facts are recorded before any rule is looked at. An event older than the clock by more than ``lateness`` only records
 facts, unless it is a withdrawal or a complaint: those may exit.
@@ -26,7 +12,6 @@ The Runs handed in here are the caller's own copies (``own``); a given state is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from msgspec import Struct
@@ -48,29 +33,6 @@ from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.result import Count
 from stagepost.journey.sends import NOTHING, Named
 from stagepost.journey.state import ACTIVE, EXITED, ContactState, Held, Run, campaign_number, copy_run, number
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """One row of the table of moves: what ``graph`` and ``explain`` call it."""
-
-    kind: str
-    source: str
-    target: str
-    when: str
-
-
-LAW = (
-    Law("exit", "a run", "the exit", "the first exit that holds"),
-    Law("setback", "a run", "the setback", "the last setback that holds, after the present one, from this stage"),
-    Law("recover", "a setback", "the better of the best stage and the highest that holds", "until holds"),
-    Law("advance", "a run", "a higher stage", "the highest stage above the best that holds"),
-    Law("enter", "nothing", "a stage", "the highest stage that holds"),
-    Law("reenter", "an exit", "a stage", "the highest stage that holds, if reenter allows"),
-    Law("stall", "a stage", "itself", "stalls_after has passed"),
-    Law("migrate", "a place", "the nearest lower stage", "a changed definition has the place no more"),
-)
-"""The table above as data, in order of precedence; ``stall`` and ``migrate`` stand apart."""
 
 LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 """What ends a run even beyond ``lateness``."""

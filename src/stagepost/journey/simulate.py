@@ -31,6 +31,8 @@ class Simulation:
     _states: dict[str, ContactState | None] = field(default_factory=dict)
     _timers: TimerIndex = field(default_factory=TimerIndex)
     _epoch: int = 0
+    _gone: dict[str, Journey] = field(default_factory=dict)
+    """Journeys that a change left out, as they were last."""
 
     @property
     def states(self) -> Mapping[str, ContactState | None]:
@@ -59,7 +61,12 @@ class Simulation:
         older: dict[str, list[str]] = {}
         for journey in self._finished_on(program):
             older.setdefault(journey.name, []).append(journey.version)
-        change = change_of(program.versions, older, journeys, old.__contains__)
+        old |= {(journey.name, journey.version): journey for journey in self._gone.values()}
+        gone = {name: journey.version for name, journey in self._gone.items()}
+        change = change_of(program.versions, gone, older, journeys, old.__contains__)
+        names = {journey.name for journey in journeys}
+        self._gone |= {name: each.definition for name, each in program.by_name.items()}
+        self._gone = {name: journey for name, journey in self._gone.items() if name not in names}
         left = [old[name, version] for name, versions in change.finishing.items() for version in versions]
         self.program = compile_program(journeys, left)
         self._epoch += 1

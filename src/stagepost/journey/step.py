@@ -1,7 +1,7 @@
 """The one step of a contact: (state, event | timer) -> (state, records, counts).
 
 Reads what an event or timer is to a contact, records its facts, and lets each journey that it touches act
-(``moves.py``, where the law stands). Cost goes by what the event can touch, see ``compile.Route``.
+(``moves.py``). Cost goes by what the event can touch, see ``compile.Route``.
 May not contain: conditions, a clock, storage keys, provider names.
 
 A step never changes the state it is given: it fills a copy, and copies each part before it changes it.
@@ -36,7 +36,6 @@ from stagepost.journey.compile import (
 )
 from stagepost.journey.conditions import Hit
 from stagepost.journey.moves import (
-    LAW,
     Scene,
     Touches,
     act,
@@ -69,7 +68,7 @@ from stagepost.journey.state import (
     send_key,
 )
 
-__all__ = ["LAW", "memberships", "next_due", "step_event", "step_tick"]
+__all__ = ["memberships", "next_due", "step_event", "step_tick"]
 
 
 _APPLIED, _LATE = Outcome.APPLIED, Outcome.LATE

@@ -44,12 +44,14 @@ class Change:
 
 def change_of(
     old: Mapping[str, str],
+    gone: Mapping[str, str],
     finishing: Mapping[str, Collection[str]],
     new: Collection[Journey],
     known: Callable[[Version], bool],
 ) -> Change:
     """From the versions in force and the older ones that runs finish on, to ``new``.
 
+    ``gone``: the last versions of journeys that went before; one that comes back has lost its timers meanwhile.
     ``known``: whether the definition of a version can still be had; without it its runs cannot finish on it.
     """
     before: dict[str, tuple[str, ...]] = {}
@@ -57,10 +59,10 @@ def change_of(
     for journey in new:
         name, version = journey.name, journey.version
         older = tuple(finishing.get(name, ()))
-        was = old.get(name)
+        was = old.get(name) or gone.get(name)
         if was is None:
             continue
-        if was == version:
+        if was == version and name in old:
             if older:
                 stay[name] = older
             continue
@@ -108,13 +110,11 @@ def bring(switch: Switch, contact: str, state: ContactState) -> Step:
     new.epoch = switch.epoch
     scene = Scene(program, contact, new, switch.clock, switch.clock)
     for name in sorted(new.runs):
-        run = own(new.runs[name])
         journey = program.by_name.get(name)
-        if journey is None:
-            run.timers = {}
-        elif (name, 0) not in switch.before:
-            continue
-        elif not _stays(switch, name, run):
+        if journey is None or (name, 0) not in switch.before:
+            continue  # a journey that is gone leaves timers behind, which go without a trace when they are due
+        run = own(new.runs[name])
+        if not _stays(switch, name, run):
             _keep(scene, journey, run, switch.before.get((name, run.version)))
             run.version = 0
             retime_all(scene, journey, run)

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from stagepost.engine.definitions import ACTIVATION_KEY
+from stagepost.engine.definitions import ACTIVATION_KEY, Activation, unpack_activation
 from stagepost.engine.journey_worker import HEARTBEAT, JourneyPartition, JourneyProcessor
-from stagepost.engine.plan import Control, PartitionPlan, Record, Topic
+from stagepost.engine.plan import Control, Listing, PartitionPlan, Record, Topic
+from stagepost.engine.story import unpack_told
 from stagepost.events import DAY, HOUR, MICROS, decode_tally_batch, murmur2_partition, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import After, Clicked, EventIs, Exit, Journey, Position, Stage
+from stagepost.journey.parse import parse_journey
 
 HERE = Position(1, 1)
 START = parse_rfc3339("2026-11-02T00:00:00Z")
@@ -208,3 +210,189 @@ def test_a_partition_opens_as_its_control_record_says(processor: JourneyProcesso
 
 def _home(contact: str) -> int:
     return murmur2_partition(contact.encode(), PARTITIONS)
+
+
+# Changed definitions
+
+
+class Stored:
+    """A partition whose states outlive the worker."""
+
+    def __init__(self, *files: str) -> None:
+        self.values: dict[str, bytes] = {}
+        self.control: Control | None = None
+        self.plans: list[PartitionPlan] = []
+        self.offset = 0
+        self.restart(*files)
+
+    def restart(self, *files: str) -> None:
+        journeys = [parse_journey(text, "welcome.yaml").journey for text in files]
+        program = compile_program([journey for journey in journeys if journey is not None])
+        self.processor = JourneyProcessor(program=program, tally_partitions=1, cache_contacts=100)
+        self.partition = self.processor.open(0, PARTITIONS, self.control)
+        due = {key: at for key, value in self.values.items() if (at := self.processor.due(value)) is not None}
+        self.processor.restore(self.partition, due)
+
+    def batch(self, *records: Record, enough: int | None = 1) -> PartitionPlan | None:
+        """One turn; ``enough`` contacts are listed for a change, one in a slot. None: no listing is to be had."""
+        processor, partition = self.processor, self.partition
+        while wanted := processor.wants(partition):
+            processor.load(partition, {key: self.values.get(key) for key in wanted})
+        contacts = sorted(key for key in self.values if not key.startswith("\x00"))
+        sweep = processor.sweep(partition, slots=100)
+        next_offset = records[-1].offset + 1 if records else partition.next_offset
+        batch = processor.read(partition, records, next_offset, None)
+        if sweep is not None and enough is not None:
+            end = sweep.slot + enough
+            keys = tuple(contacts[sweep.slot : end])
+            batch = processor.swept(partition, batch, Listing(keys, end if end < len(contacts) else None, 100))
+        processor.load(partition, {key: self.values.get(key) for key in batch.needs})
+        plan = processor.plan(partition, batch)
+        if plan is None:
+            return None
+        processor.applied(partition, plan)
+        for key, value in plan.states.items():
+            self.values.pop(key, None)
+            if value is not None:
+                self.values[key] = value
+        self.control = Control(
+            seq=plan.seq,
+            in_off=plan.next_offset,
+            clock=plan.clock,
+            n_out=0,
+            n_states=0,
+            definitions=dict(plan.definitions),
+            codec=2,
+            proto=1,
+            writer="w",
+        )
+        self.plans.append(plan)
+        return plan
+
+    def happen(self, at: int, contact: str = ANN, **fields: Any) -> PartitionPlan:
+        plan = self.batch(record(self.offset, at, contact, **fields), enough=None)
+        self.offset += 1
+        assert plan is not None
+        return plan
+
+    def settle(self) -> list[Any]:
+        """Turn until nothing is to be done without records; what was moved."""
+        moves: list[Any] = []
+        while self.processor.pending(self.partition):
+            plan = self.batch()
+            moves += on(plan, Topic.TRANSITIONS) if plan is not None else []
+        return moves
+
+    def definitions(self) -> list[str]:
+        return [key.rpartition(" ")[2] for key in sorted(self.values) if key.startswith("\x00definition ")]
+
+
+HEAD = "journey: welcome\nstages: [{subscribed: contact.subscribed}, "
+FIRST = HEAD + "{engaged: {clicked: any}}, {buyer: order.completed}]\n"
+SHORT = HEAD + "{buyer: order.completed}]\n"
+FINISH = SHORT + "on_change: finish\n"
+BOB, CAROL = [c for c in (f"x{n}" for n in range(99)) if murmur2_partition(c.encode(), PARTITIONS) == 0][:2]
+
+
+def version(text: str) -> str:
+    journey = parse_journey(text, "").journey
+    assert journey is not None
+    return journey.version
+
+
+def engaged(*contacts: str) -> Stored:
+    stored = Stored(FIRST)
+    for contact in contacts:
+        stored.happen(START, contact)
+        stored.happen(START + HOUR, contact, type="email.clicked", machine=False)
+    return stored
+
+
+def test_the_first_batch_records_the_definitions_and_keeps_their_text() -> None:
+    stored = engaged(ANN)
+    assert unpack_activation(stored.values[ACTIVATION_KEY]) == Activation(
+        seq=1, in_off=0, clock=0, versions={"welcome": version(FIRST)}
+    )
+    assert stored.definitions() == [version(FIRST)]
+    assert [key for key in stored.plans[1].states if key.startswith("\x00")] == []
+
+
+def test_a_worker_with_the_same_files_changes_nothing() -> None:
+    stored = engaged(ANN)
+    stored.restart(FIRST)
+    assert stored.batch() is None
+    assert not stored.processor.pending(stored.partition)
+
+
+def test_a_change_is_recorded_in_the_batch_that_begins_it_and_brings_everybody_up_piece_by_piece() -> None:
+    stored = engaged(ANN, BOB, CAROL)
+    stored.restart(SHORT)
+    moves = stored.settle()
+    assert [(m["contact"], m["from"], m["to"], m["kind"]) for m in moves] == [
+        (contact, "engaged", "subscribed", "migrate") for contact in sorted((ANN, BOB, CAROL))
+    ]
+    assert {m["at"] for m in moves} == {rfc3339(START + HOUR)}
+    activation = unpack_activation(stored.values[ACTIVATION_KEY])
+    assert (activation.seq, activation.in_off, activation.clock) == (7, 6, START + HOUR)
+    assert (activation.versions, activation.slot) == ({"welcome": version(SHORT)}, None)
+    assert stored.definitions() == [version(SHORT)]
+
+
+def test_whom_an_event_touches_first_is_brought_up_first() -> None:
+    stored = engaged(ANN)
+    stored.restart(SHORT)
+    plan = stored.happen(START + 2 * HOUR, type="order.completed")
+    assert [(m["from"], m["to"], m["kind"]) for m in on(plan, Topic.TRANSITIONS)] == [
+        ("engaged", "subscribed", "migrate"),
+        ("subscribed", "buyer", "advance"),
+    ]
+    assert stored.settle() == []
+
+
+def test_a_change_that_was_begun_is_finished_by_an_owner_with_other_files_before_the_next_begins() -> None:
+    stored = engaged(ANN, BOB, CAROL)
+    stored.restart(SHORT)
+    stored.batch()
+    assert sorted(stored.definitions()) == sorted([version(FIRST), version(SHORT)])
+    stored.restart(FIRST)
+    moves = stored.settle()
+    assert [(m["to"], m["kind"], m["version"]) for m in moves] == [("subscribed", "migrate", version(SHORT))] * 2
+    assert unpack_activation(stored.values[ACTIVATION_KEY]).versions == {"welcome": version(FIRST)}
+
+
+def test_runs_that_finish_are_counted_and_their_version_goes_with_the_last_of_them() -> None:
+    leaving = "exits: [{gone: email.complained}]\n"
+    stored = Stored(FIRST + leaving)
+    for contact in (ANN, BOB):
+        stored.happen(START, contact)
+    old = version(FIRST + leaving)
+    stored.restart(FINISH)
+    assert stored.settle() == []
+    assert unpack_activation(stored.values[ACTIVATION_KEY]).stays == {"welcome": {old: 2}}
+    stored.restart(FINISH)
+    clicked = stored.happen(START + HOUR, ANN, type="email.clicked", machine=False)
+    assert [(m["to"], m["version"]) for m in on(clicked, Topic.TRANSITIONS)] == [("engaged", old)]
+    stored.happen(START + 2 * HOUR, ANN, type="email.complained")
+    assert unpack_activation(stored.values[ACTIVATION_KEY]).stays == {"welcome": {old: 1}}
+    left = stored.happen(START + 3 * HOUR, BOB, type="email.complained")
+    assert (left.states[f"\x00definition welcome {old}"], stored.definitions()) == (None, [version(FINISH)])
+    assert unpack_activation(stored.values[ACTIVATION_KEY]).stays == {}
+
+
+def test_a_partition_from_before_changes_were_recorded_is_brought_up_by_name() -> None:
+    stored = engaged(ANN)
+    for key in [key for key in stored.values if key.startswith("\x00")]:
+        del stored.values[key]
+    stored.restart(SHORT)
+    (move,) = stored.settle()
+    assert (move["from"], move["to"], move["kind"]) == ("engaged", "subscribed", "migrate")
+
+
+def test_moves_are_told_and_an_erased_contact_is_forgotten() -> None:
+    stored = Stored(FIRST)
+    plan = stored.happen(START)
+    ((contact, packed),) = plan.told
+    told = unpack_told(packed)
+    assert told is not None
+    assert (contact, told.to, told.move, told.cause) == (ANN, "subscribed", 1, ("e0", "contact.subscribed", None, None))
+    assert stored.happen(START + HOUR, type="contact.erased").told == [(ANN, b"")]

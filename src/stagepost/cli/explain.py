@@ -1,0 +1,344 @@
+"""``stagepost explain``: why a contact is where it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stagepost.cli.event_files import BadLines, events_of, opened
+from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
+from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
+from stagepost.cli.output import FAILED, data, json_data, leave, note
+
+if TYPE_CHECKING:
+    from stagepost.engine.story import Told
+    from stagepost.events import Event
+    from stagepost.journey.compile import Program
+    from stagepost.journey.definition import Journey
+    from stagepost.journey.explain import Due, Lack, Standing, Stayed
+    from stagepost.journey.state import ContactState
+    from stagepost.settings import Settings
+
+
+@dataclass
+class _Known:
+    """What is known of the contact, wherever it came from."""
+
+    state: ContactState
+    program: Program
+    clock: int
+    moves: Sequence[Told]
+    definitions: dict[tuple[str, str], Journey]
+    events: list[tuple[Event, int]] = field(default_factory=list)
+    """With ``--history`` or ``--events``."""
+
+
+def add_to(app: typer.Typer) -> None:
+    @app.command()
+    def explain(
+        contact: Annotated[str, typer.Argument(metavar="CONTACT", help="A contact id.")],
+        journey: Annotated[str | None, typer.Option("--journey", metavar="J", help="Only this journey.")] = None,
+        events: Annotated[
+            str | None,
+            typer.Option("--events", metavar="FILE|-", help="The contact as these events make it; needs no servers."),
+        ] = None,
+        journeys: Annotated[
+            Path | None,
+            typer.Option("--journeys", metavar="PATH", help="Journey file or folder, for --events."),
+        ] = None,
+        history: Annotated[
+            bool, typer.Option("--history", help="Read the contact's partition of the topics too: all that is there.")
+        ] = False,
+        config: Config = None,
+        kafka: Kafka = None,
+        redis: Redis = None,
+        prefix: Prefix = None,
+        as_json: Json = False,
+    ) -> None:
+        """Say why a contact is where it is: what moved it, what is due next, what is missing for each higher stage.
+
+        Example: stagepost explain c-8841 --journey webinar-nurture
+        """
+        settings = load_from(config, kafka, redis, prefix, journeys).settings
+        bad = BadLines()
+        if events is not None:
+            if history:
+                raise typer.BadParameter("--events has the history already", param_hint="--history")
+            known = _from_events(contact, settings.journeys, events, bad)
+        else:
+            known = _from_redis(contact, settings)
+        if known is None:
+            note(f"{contact}: nothing is known of this contact")
+            leave(FAILED)
+        if history:
+            _add_history(known, contact, settings)
+        _print(known, contact, journey, as_json)
+        if bad.count:
+            note(f"{bad.count} lines skipped")
+
+
+def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known | None:
+    from stagepost.engine.story import told_of
+    from stagepost.journey.compile import compile_program
+    from stagepost.journey.simulate import Simulation
+
+    definitions = journeys_of(without_errors(parse_files(files_of([path]))))
+    simulation = Simulation(compile_program(definitions))
+    mine: list[tuple[Event, int]] = []
+
+    def watched(feed: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
+        for event, at in feed:
+            if event.contact == contact:
+                mine.append((event, at))
+            yield event, at
+
+    with opened(events) as (lines, size):
+        moves = [
+            told_of(move) for move in simulation.run(watched(events_of(lines, size, bad))) if move.contact == contact
+        ]
+    state = simulation.states.get(contact)
+    if state is None:
+        return None
+    by_version = {(each.name, each.version): each for each in definitions}
+    return _Known(state, simulation.program, simulation.clock, moves, by_version, mine)
+
+
+def _from_redis(contact: str, settings: Settings) -> _Known | None:
+    from stagepost.journey.compile import compile_program
+    from stagepost.wiring import running_journeys
+
+    reader = running_journeys(settings)
+    found = reader.contact(contact)
+    if found is None:
+        return None
+    partition, state = found
+    running = reader.running(partition)
+    if running is None:
+        return None
+    activation = running.activation
+    stored = {version: each for version, each in running.definitions.items() if each is not None}
+    lost = sorted(name for name, version in activation.versions.items() if (name, version) not in stored)
+    for name in lost:
+        note(f"{name}: its running definition is not stored, so nothing can be said of it")
+    if activation.slot is not None and state.epoch < activation.seq:
+        note("a change of definitions is under way, and has not come to this contact yet")
+    in_force = [stored[version] for version in activation.versions.items() if version in stored]
+    older = [(name, version) for name, counts in activation.stays.items() for version in counts]
+    program = compile_program(in_force, [stored[version] for version in older if version in stored])
+    return _Known(state, program, running.clock, reader.story(partition, contact), stored)
+
+
+def _add_history(known: _Known, contact: str, settings: Settings) -> None:
+    from stagepost.edges.past import past_of
+    from stagepost.wiring import kafka_settings
+
+    with _progress() as progress:
+        past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
+    if not past.whole:
+        note("the history is not whole: the broker stopped answering, or a transaction is open")
+    known.events = past.events
+    if past.moves:
+        known.moves = past.moves
+
+
+def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> None:
+    from stagepost.events import rfc3339
+    from stagepost.journey.explain import standings
+
+    if known.state.erased:
+        if as_json:
+            json_data({"contact": contact, "erased": rfc3339(known.state.erased), "journeys": []})
+        else:
+            data(f"{contact}: erased at {rfc3339(known.state.erased)}; later events are refused")
+        return
+    found = standings(known.program, known.state, known.clock)
+    if journey is not None and journey not in {each.journey for each in found}:
+        note(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
+        leave(FAILED)
+    chosen = [each for each in found if journey in (None, each.journey)]
+    if as_json:
+        whole: dict[str, object] = {"contact": contact, "clock": rfc3339(known.clock), "erased": None}
+        whole["journeys"] = [_standing_json(known, each) for each in chosen]
+        if known.events:
+            whole["events"] = [_event_json(known, event, at) for event, at in known.events]
+        json_data(whole)
+        return
+    for each in chosen:
+        _print_standing(known, contact, each)
+    if known.events:
+        data("events")
+        for event, at in known.events:
+            moved = ", ".join(f"{m.journey}: {m.source or 'none'} -> {m.to}" for m in _moved_by(known, event.id))
+            where = " ".join(filter(None, (event.campaign, _place(event.url))))
+            data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
+
+
+def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
+    from stagepost.events import rfc3339
+
+    where = {"none": "in no run", "active": standing.place, "exited": f"left by {standing.place}"}[standing.status]
+    notes = [f"since {rfc3339(standing.since)}"] if standing.since else []
+    notes += [f"best {standing.best}"] if standing.best not in (None, standing.place) else []
+    notes += ["stalled"] if standing.stalled else []
+    notes += ["goal reached in time"] if standing.goal else []
+    title = f"{contact} in {standing.journey} (version {standing.version}): {where}"
+    data(", ".join([title, *notes]))
+    moves = _why(known, standing)
+    if moves:
+        data("  why")
+    for move in moves:
+        data(f"    {move.at}  {_move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {_cause_text(move)}")
+    if standing.run and (not moves or moves[-1].move < standing.move):
+        data("    newer moves are not at hand: --history reads them")
+    if standing.next:
+        data("  due next")
+    for due in standing.next:
+        data(f"    {rfc3339(due.at)}  {due.kind}  ({_rule_text(due.rule, due.line)})")
+    if standing.returns is not None:
+        data(f"  {standing.returns}")
+    if standing.stayed:
+        data("  missing")
+    for stayed in standing.stayed:
+        data(f"    {stayed.target}  ({_rule_text(stayed.rule, stayed.line)})")
+        for lack in stayed.missing:
+            _print_lack(lack, "      ")
+        if not stayed.missing:
+            data("      nothing: it holds, and moves with the next event or timer of its own")
+
+
+def _print_lack(lack: Lack, indent: str) -> None:
+    data(f"{indent}{lack.condition}: {lack.have}")
+    for part in lack.parts:
+        _print_lack(part, indent + "  ")
+
+
+def _why(known: _Known, standing: Standing) -> list[Told]:
+    """The moves of the present run, or of the last one."""
+    runs = [move for move in known.moves if move.journey == standing.journey]
+    last = [move for move in runs if move.run.rpartition("/")[2] == str(standing.run)]
+    return sorted(last, key=lambda move: move.move)
+
+
+def _line(known: _Known, move: Told) -> int | None:
+    from stagepost.journey.lines import line_of
+
+    definition = known.definitions.get((move.journey, move.version))
+    return None if definition is None else line_of(definition, move.rule)
+
+
+def _moved_by(known: _Known, event: str) -> list[Told]:
+    return [move for move in known.moves if move.cause is not None and move.cause[0] == event]
+
+
+def _move_text(move: Told) -> str:
+    return f"stall in {move.to}" if move.kind == "stall" else f"{move.source or 'none'} -> {move.to}"
+
+
+def _rule_text(rule: str, line: int | None) -> str:
+    return rule if line is None else f"{rule}, line {line}"
+
+
+def _cause_text(move: Told) -> str:
+    if move.timer is not None:
+        return f"{move.timer[0]}, due {move.timer[1]}"
+    if move.cause is None:
+        return "change of the definition"
+    _, type_, campaign, url = move.cause
+    return " ".join(filter(None, (type_, campaign, url)))
+
+
+def _place(url: str | None) -> str | None:
+    """A URL without its query, which carries tokens of people."""
+    return url.partition("?")[0] if url else None
+
+
+def _standing_json(known: _Known, standing: Standing) -> dict[str, object]:
+    from stagepost.events import rfc3339
+
+    return {
+        "journey": standing.journey,
+        "version": standing.version,
+        "status": standing.status,
+        "run": standing.run,
+        "move": standing.move,
+        "place": standing.place,
+        "best": standing.best,
+        "since": rfc3339(standing.since) if standing.since else None,
+        "stalled": standing.stalled,
+        "goal": standing.goal,
+        "why": [_told_json(known, move) for move in _why(known, standing)],
+        "next": [_due_json(due) for due in standing.next],
+        "missing": [_stayed_json(stayed) for stayed in standing.stayed],
+        "returns": standing.returns,
+    }
+
+
+def _told_json(known: _Known, move: Told) -> dict[str, object]:
+    cause, timer = move.cause, move.timer
+    return {
+        "id": move.id,
+        "move": move.move,
+        "kind": move.kind,
+        "from": move.source,
+        "to": move.to,
+        "at": move.at,
+        "rule": move.rule,
+        "line": _line(known, move),
+        "version": move.version,
+        "cause": None if cause is None else dict(zip(("id", "type", "campaign", "url"), cause, strict=True)),
+        "timer": None if timer is None else {"name": timer[0], "due": timer[1]},
+        "late": move.late,
+    }
+
+
+def _due_json(due: Due) -> dict[str, object]:
+    from stagepost.events import rfc3339
+
+    return {"due": rfc3339(due.at), "timer": due.kind, "rule": due.rule, "line": due.line}
+
+
+def _stayed_json(stayed: Stayed) -> dict[str, object]:
+    return {
+        "to": stayed.target,
+        "rule": stayed.rule,
+        "line": stayed.line,
+        "missing": [_lack_json(lack) for lack in stayed.missing],
+    }
+
+
+def _lack_json(lack: Lack) -> dict[str, object]:
+    return {"condition": lack.condition, "have": lack.have, "parts": [_lack_json(part) for part in lack.parts]}
+
+
+def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:
+    from stagepost.events import rfc3339
+
+    return {
+        "id": event.id,
+        "type": event.type,
+        "at": rfc3339(at),
+        "campaign": event.campaign,
+        "url": _place(event.url),
+        "moved": [f"{move.journey}: {move.source or 'none'} -> {move.to}" for move in _moved_by(known, event.id)],
+    }
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and remaining time where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,209 @@
+"""Why a contact is where it is: what is due next, and what is missing for each higher stage.
+
+Reads off the state what the next step would; so it says what the worker would do, and changes nothing.
+May not contain: reading states, the story of a contact (records tell it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from stagepost.events import rfc3339
+from stagepost.journey import conditions as c
+from stagepost.journey import definition as d
+from stagepost.journey import register
+from stagepost.journey.compile import JourneyProgram, Program, program_of
+from stagepost.journey.conditions import Leaf
+from stagepost.journey.lines import line_of
+from stagepost.journey.state import ACTIVE, EXITED, NONE, ContactState, Run
+from stagepost.journey.where import compile_glob
+from stagepost.journey.wording import words_of
+
+Status = Literal["none", "active", "exited"]
+_STATUS: dict[int, Status] = {NONE: "none", ACTIVE: "active", EXITED: "exited"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """One condition that does not hold. ``have`` says how far it has come; ``parts`` are those of an ``any``."""
+
+    condition: str
+    have: str
+    parts: tuple[Lack, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stayed:
+    """Why a rule does not act. ``missing`` empty: its condition holds, and it waits for an event of its own."""
+
+    rule: str
+    line: int | None
+    target: str
+    missing: tuple[Lack, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A timer that runs. ``kind``: its name in records, or ``hold`` for a click that waits for its verdict."""
+
+    at: int
+    kind: str
+    rule: str
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a contact stands in one journey, and why not elsewhere."""
+
+    journey: str
+    version: str
+    status: Status
+    run: int
+    """Number of the run; 0: there was none."""
+    move: int
+    """Records of the run so far."""
+    place: str | None
+    best: str | None
+    since: int | None
+    stalled: bool
+    goal: bool
+    next: tuple[Due, ...]
+    stayed: tuple[Stayed, ...]
+    """For the way out of a setback and each higher stage, the lowest first."""
+    returns: str | None = None
+    """After an exit: whether and when another run may begin."""
+
+
+def standings(program: Program, state: ContactState, clock: int) -> tuple[Standing, ...]:
+    """In every journey of ``program``; ``clock``: the partition's, micros."""
+    return tuple(_standing(program, name, state, clock) for name in program.by_name)
+
+
+def _standing(program: Program, name: str, state: ContactState, clock: int) -> Standing:
+    run = state.runs.get(name) or Run()
+    journey = program_of(program, name, run)
+    assert journey is not None, "the program has this journey"
+    active = run.status == ACTIVE
+    return Standing(
+        journey=name,
+        version=journey.version,
+        status=_STATUS[run.status],
+        run=run.number,
+        move=run.move,
+        place=run.place or None,
+        best=run.best if active else None,
+        since=run.since or None,
+        stalled=run.stalled,
+        goal=run.goal,
+        next=tuple(sorted(_due(journey, run, state), key=lambda due: (due.at, due.kind, due.rule))),
+        stayed=tuple(_stayed(journey, run, state, clock)),
+        returns=_returns(journey.definition, run) if run.status == EXITED else None,
+    )
+
+
+def _due(journey: JourneyProgram, run: Run, state: ContactState) -> Iterator[Due]:
+    for key, at in run.timers.items():
+        if key == journey.stall_key and run.place in journey.rank:
+            rule = journey.stages[journey.rank[run.place]].path
+            yield Due(at, "stall", rule, line_of(journey.definition, rule))
+        elif (leaf := journey.leaves.get(key)) is not None:
+            yield Due(at, leaf.kind, leaf.path, line_of(journey.definition, leaf.path))
+    lens = state.lenses.get(journey.lens)
+    for click in lens.held if lens is not None else ():
+        if journey.name in click.waiting:
+            yield Due(click.due, "hold", "bots", line_of(journey.definition, "bots"))
+
+
+def _stayed(journey: JourneyProgram, run: Run, state: ContactState, clock: int) -> Iterator[Stayed]:
+    definition = journey.definition
+    if run.status == EXITED and (definition.reenter is None or run.place in definition.reenter.never_after):
+        return
+    look = _Look(journey, run, state, clock)
+    present = journey.setback_rank.get(run.place, -1) if run.status == ACTIVE else -1
+    if present >= 0:
+        rule = journey.setbacks[present].until_path
+        until = _way_out(definition, definition.setbacks[present])
+        if until is None:
+            return  # only an exit or a worse setback ends it
+        yield Stayed(rule, line_of(definition, rule), run.best, look.missing(until, rule))
+    best = journey.rank.get(run.best, -1) if run.status == ACTIVE else -1
+    for stage in definition.stages[best + 1 :]:
+        if run.status == ACTIVE or definition.enter == "any" or stage is definition.stages[0]:
+            yield Stayed(stage.path, stage.position.line, stage.name, look.missing(stage.when, stage.path))
+
+
+def _way_out(journey: d.Journey, setback: d.Setback) -> d.Condition | None:
+    """What ends a setback; None: nothing does."""
+    if setback.until == "never":
+        return None
+    if setback.until is not None:
+        return setback.until
+    if isinstance(setback.when, d.Unsubscribed):
+        return d.Not(setback.when)
+    return journey.recover
+
+
+def _returns(journey: d.Journey, run: Run) -> str:
+    reenter = journey.reenter
+    if reenter is None or reenter.after is None:
+        return "no other run begins (reenter: never)"
+    if run.place in reenter.never_after:
+        return f"no other run begins after {run.place}"
+    return f"another run may begin from {rfc3339(run.last + reenter.after)} on" if reenter.after else "at any time"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Conditions of one run, seen at the partition's clock."""
+
+    journey: JourneyProgram
+    run: Run
+    state: ContactState
+    clock: int
+
+    def missing(self, condition: d.Condition, path: str) -> tuple[Lack, ...]:
+        """What keeps ``condition`` from holding; empty when it holds."""
+        if isinstance(condition, d.AllOf):
+            return tuple(lack for part in condition.parts for lack in self.missing(part, path))
+        if isinstance(condition, d.AnyOf):
+            parts = [self.missing(part, path) for part in condition.parts]
+            if not all(parts):
+                return ()
+            return (Lack(words_of(condition), "none of them", tuple(lack for part in parts for lack in part)),)
+        if isinstance(condition, d.Not):
+            if self.missing(condition.part, path):
+                return ()
+            return (Lack(words_of(condition), f"{words_of(condition.part)} holds"),)
+        if isinstance(condition, d.Unsubscribed):
+            return () if self._withdrawn(condition) else (Lack(words_of(condition), "no such withdrawal"),)
+        leaf = self.journey.places.get((path, condition))
+        if leaf is None or leaf.holds(self.run.facts, self.clock, self.state.register):
+            return ()
+        return (Lack(words_of(condition), self._have(leaf)),)
+
+    def _withdrawn(self, condition: d.Unsubscribed) -> bool:
+        names = compile_glob(condition.campaign) if condition.campaign is not None else None
+        covers = register.compile_scopes(condition.scopes)
+        return register.any_withdrawn(self.state.register, covers, condition.after_send, names)
+
+    def _have(self, leaf: Leaf) -> str:
+        """How far a leaf has come."""
+        if leaf.kind:
+            due = self.run.timers.get(leaf.key)
+            return f"due {rfc3339(due)}" if due else "its timer does not run"
+        fact = self.run.facts.get(leaf.key, 0)
+        if isinstance(leaf, c.Times):
+            return f"{fact if isinstance(fact, int) else 0} of {leaf.n}"
+        times = fact if isinstance(fact, tuple) else ()
+        if isinstance(leaf, c.Campaigns):
+            return f"{len(times)} of {leaf.n} campaigns"
+        if isinstance(leaf, c.TimesWithin):
+            return f"{sum(1 for at in times if self.clock - leaf.span < at <= self.clock)} of {leaf.n}"
+        if isinstance(leaf, c.CampaignsWithin):
+            pairs = zip(times[::2], times[1::2], strict=False)
+            groups = {group for at, group in pairs if self.clock - leaf.span < at <= self.clock}
+            return f"{len(groups)} of {leaf.n} campaigns"
+        return "not yet"

@@ -1,0 +1,101 @@
+"""explain over an event file: the story, what is due, what is missing, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from stagepost.cli.app import build
+
+JOURNEY = """journey: path
+stages:
+  - joined: contact.subscribed
+  - reader: {clicked: any, times: 2}
+  - buyer: order.completed
+exits:
+  - over: {after: 90d}
+"""
+EVENTS = [
+    ("contact.subscribed", "a", {}),
+    ("email.clicked", "a", {"url": "https://example.com/x?token=secret", "campaign": "n-1"}),
+    ("email.clicked", "a", {"url": "https://example.com/y"}),
+    ("page.seen", "b", {}),
+    ("contact.erased", "gone", {}),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "path.yaml").write_text(JOURNEY)
+    lines = [
+        {"id": f"e{n}", "type": type_, "occurred_at": f"2026-03-0{n + 1}T10:00:00Z", "contact": contact, **more}
+        for n, (type_, contact, more) in enumerate(EVENTS)
+    ]
+    (tmp_path / "events.ndjson").write_text("\n".join(json.dumps({"machine": False, **line}) for line in lines))
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> Result:
+    files = ("--events", str(folder / "events.ndjson"), "--journeys", str(folder / "path.yaml"))
+    return CliRunner().invoke(build(["explain"]), ["explain", *words, *files])
+
+
+def test_it_says_what_moved_the_contact_what_is_due_and_what_is_missing(folder: Path) -> None:
+    result = run(folder, "a")
+    assert result.exit_code == 0
+    first, *rest = result.stdout.splitlines()
+    assert first.startswith("a in path (version ")
+    assert first.endswith("): reader, since 2026-03-03T10:00:00.000Z")
+    assert rest == [
+        "  why",
+        "    2026-03-01T10:00:00.000Z  none -> joined  (stages.joined, line 3)  contact.subscribed",
+        "    2026-03-03T10:00:00.000Z  joined -> reader  (stages.reader, line 4)  email.clicked https://example.com/y",
+        "  due next",
+        "    2026-05-30T10:00:00.000Z  after  (exits.over, line 7)",
+        "  missing",
+        "    buyer  (stages.buyer, line 5)",
+        "      order.completed: not yet",
+        "events",
+        "  2026-03-01T10:00:00.000Z  contact.subscribed    => path: none -> joined",
+        "  2026-03-02T10:00:00.000Z  email.clicked  n-1 https://example.com/x",
+        "  2026-03-03T10:00:00.000Z  email.clicked  https://example.com/y  => path: joined -> reader",
+    ]
+
+
+def test_json_says_the_same_in_one_object(folder: Path) -> None:
+    found = json.loads(run(folder, "a", "--json").stdout)
+    (path,) = found["journeys"]
+    assert [(m["to"], m["rule"], m["line"], m["cause"]["id"]) for m in path["why"]] == [
+        ("joined", "stages.joined", 3, "e0"),
+        ("reader", "stages.reader", 4, "e2"),
+    ]
+    assert path["next"] == [{"due": "2026-05-30T10:00:00.000Z", "timer": "after", "rule": "exits.over", "line": 7}]
+    assert path["missing"] == [
+        {
+            "to": "buyer",
+            "rule": "stages.buyer",
+            "line": 5,
+            "missing": [{"condition": "order.completed", "have": "not yet", "parts": []}],
+        }
+    ]
+    assert [event["moved"] for event in found["events"]] == [["path: none -> joined"], [], ["path: joined -> reader"]]
+    assert "secret" not in json.dumps(found)
+
+
+def test_a_contact_without_a_run_is_known_and_an_erased_one_says_so(folder: Path) -> None:
+    assert run(folder, "b").stdout.splitlines()[0].endswith("): in no run")
+    gone = run(folder, "gone")
+    assert (gone.exit_code, gone.stdout) == (0, "gone: erased at 2026-03-05T10:00:00.000Z; later events are refused\n")
+
+
+def test_an_unknown_contact_or_journey_ends_with_1(folder: Path) -> None:
+    assert run(folder, "nobody").exit_code == 1
+    assert run(folder, "a", "--journey", "other").exit_code == 1
+    assert run(folder, "a", "--journey", "path").exit_code == 0
+
+
+def test_history_is_for_what_lies_on_servers(folder: Path) -> None:
+    assert run(folder, "a", "--history").exit_code == 2

@@ -1,0 +1,77 @@
+"""How a partition's states are listed for a change of definitions: never from a mirror that may lack some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
+from stagepost.edges.ports import Checkpoint, NoCounters
+from stagepost.edges.restore import Readers
+from stagepost.edges.work import MirrorRefused, Owned, StatefulWork
+from stagepost.engine.journey_worker import JourneyProcessor
+from stagepost.engine.plan import Sweep, Topic
+from stagepost.journey.compile import compile_program
+
+AT = Checkpoint(seq=4, coff=0, in_off=0, topic_id="t", nonce="n", asof=0, codec=2, partitions=1)
+
+
+@pytest.fixture
+def mirror() -> MemoryMirror:
+    mirror = MemoryMirror()
+    mirror.wipe(0, AT)
+    mirror.values[0] = {"a": b"1", "b": b"2"}
+    return mirror
+
+
+@pytest.fixture
+def work(mirror: MemoryMirror) -> Iterator[StatefulWork]:
+    log = MemoryLog(MemoryBroker({Topic.STATE: 1}), "g", "id", Topic.EVENTS)
+    processor = JourneyProcessor(program=compile_program([]), tally_partitions=1, cache_contacts=1)
+
+    def no_restore(partition: int) -> None:
+        raise AssertionError("nothing is restored here")
+
+    work = StatefulWork(
+        processor,
+        mirror,
+        NoCounters(),
+        no_restore,  # type: ignore[arg-type]
+        Readers(log, Topic.STATE),
+        lambda: 0,
+        1,
+        lambda name: None,
+    )
+    yield work
+    work.close(1)
+
+
+def owned(applied_seq: int, nonce: str = "n") -> Owned:
+    checkpoint = Checkpoint(seq=5, coff=0, in_off=0, topic_id="t", nonce=nonce, asof=0, codec=2, partitions=1)
+    return Owned(
+        number=0,
+        next_offset=0,
+        seq=5,
+        broker_us=0,
+        broker_at=0.0,
+        active_at=0.0,
+        checkpoint=checkpoint,
+        applied_seq=applied_seq,
+    )
+
+
+def test_a_listing_shows_everybody_that_the_change_concerns(work: StatefulWork, mirror: MemoryMirror) -> None:
+    listing = work._listing(owned(4), Sweep(slot=0, since=4))
+    assert listing is not None
+    assert (sorted(listing.keys), listing.next_slot, listing.slots) == (["a", "b"], None, mirror.slots)
+
+
+def test_while_the_mirror_lacks_the_batch_before_the_change_nothing_is_listed(work: StatefulWork) -> None:
+    assert work._listing(owned(4), Sweep(slot=0, since=5)) is None
+
+
+def test_a_mirror_that_was_emptied_or_rolled_back_is_not_believed(work: StatefulWork) -> None:
+    for partition in (owned(4, nonce="other"), owned(5)):
+        with pytest.raises(MirrorRefused, match="lost"):
+            work._listing(partition, Sweep(slot=0, since=4))
