@@ -295,7 +295,8 @@ class NoClickLeaf(Leaf):
             return False
         # Every delivery is kept, not only a campaign's first: a click with a time between two makes the second count.
         counted = _listed(facts, self.key) or (0,)
-        if len(counted) == 1 or at >= counted[-2]:
+        newest = len(counted) == 1 or at >= counted[-2]
+        if newest:
             counted = (*counted, at, hit.group)
         else:
             sends = _pairs(counted[1:])
@@ -306,7 +307,10 @@ class NoClickLeaf(Leaf):
             place = self._needless(counted)
             counted = (*counted[:place], *counted[place + 2 :])
         facts[self.key] = counted
-        return len(counted) > 2 * self.n
+        if len(counted) <= 2 * self.n:
+            return False
+        # The newest send moves nothing where the n-th campaign came before it, or it is of a campaign that did.
+        return not newest or hit.since > 0 or not (self.key in run.timers or hit.group in counted[2:-1:2])
 
     def _needless(self, counted: tuple[int, ...]) -> int:
         """Place of the first send that is not the first of one of the first n campaigns."""

@@ -9,7 +9,7 @@ A step never changes the state it is given: it fills a copy, and copies each par
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -187,10 +187,18 @@ def _record_word(scene: Scene, event: Event) -> None:
 
 def _act(scene: Scene, route: Route, event: Event) -> None:
     """Let each journey act that has to do with the event, in order of their names."""
-    for interest in route.interests(event.campaign if route.named else None, NO_LINKS):
+    for interest in _interests(scene, route, event, NO_LINKS):
         touches = _touches(scene, interest, event)
-        if (touches or interest.watches) and _is_on(scene, interest.journey):
-            act(scene, interest.journey, touches, calm=False)
+        if touches or interest.watches:
+            act(scene, interest.journey, touches, False)
+
+
+def _interests(scene: Scene, route: Route, event: Event, links: tuple[int, ...]) -> Sequence[Interest]:
+    """What the journeys have to do with the event that may see it."""
+    found = route.interests(event.campaign if route.named else None, links)
+    if scene.refused or scene.program.older:
+        return [interest for interest in found if _is_on(scene, interest.journey)]
+    return found
 
 
 def _touches(scene: Scene, interest: Interest, event: Event) -> Touches:
@@ -225,8 +233,7 @@ def _is_on(scene: Scene, journey: JourneyProgram) -> bool:
     """Whether it is the version that the contact's run is on, and may see what happens."""
     if journey.name in scene.refused:
         return False
-    older = scene.program.older
-    return not older or program_of(scene.program, journey.name, scene.state.runs.get(journey.name)) is journey
+    return program_of(scene.program, journey.name, scene.state.runs.get(journey.name)) is journey
 
 
 def _refused(scene: Scene) -> tuple[str, ...]:
@@ -290,9 +297,9 @@ def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
         if unknown:
             machines.remember(state, scene.send, event.url, at, program.burst_keep)
         links = program.links_of(event.url) if event.url else ()
-        for interest in route.interests(event.campaign if route.named else None, links):
+        for interest in _interests(scene, route, event, links):
             touches = _touches(scene, interest, event)
-            if (touches or interest.watches) and _is_on(scene, interest.journey):
+            if touches or interest.watches:
                 touched.append((interest.journey, touches))
     acting: list[tuple[JourneyProgram, Touches]] = []
     for lens in program.lenses:
