@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.oracle import matching
-from tests.oracle.language import SECOND, Condition, Journey
+from tests.oracle.language import SECOND, TIMERS, Condition, Journey
 
 EMAIL = frozenset(
     "email." + name
@@ -117,6 +117,8 @@ class Case:
         """Name, ``at`` and ``seq`` of the last exit."""
         self.records: list[dict[str, Any]] = []
         self.fired: list[Fired] = []
+        self.withdrawn = 0
+        """``seq`` of the last withdrawal of consent: what ``quiet`` counted from went with the engagement."""
         self.pending_now: list[Timer] | None = None
         self.names = [stage.name for stage in journey.stages]
 
@@ -204,7 +206,11 @@ class Case:
         return self.timer_holds(condition, t, path, since_setback)
 
     def withdrawals(self, condition: Condition) -> list[Fact]:
-        """Withdrawals in force that match: per scope and id the newest event by its own time decides."""
+        """Withdrawals in force that match."""
+        return [fact for fact in self.in_force() if self.matches(condition, fact)]
+
+    def in_force(self) -> list[Fact]:
+        """Per scope and id the newest event by its own time decides."""
         newest: dict[tuple[str, str | None], Fact] = {}
         for fact in sorted(self.facts, key=lambda fact: (fact.t, fact.seq)):
             if fact.type == "contact.subscribed":
@@ -213,8 +219,7 @@ class Case:
                         newest[key] = fact
             elif fact.type in ("email.unsubscribed", "email.resubscribed", "email.subscribed"):
                 newest[scope_of(fact.event)] = fact
-        in_force = [fact for fact in newest.values() if fact.type == "email.unsubscribed"]
-        return [fact for fact in in_force if self.matches(condition, fact)]
+        return [fact for fact in newest.values() if fact.type == "email.unsubscribed"]
 
     def timer_holds(self, leaf: Condition, t: int, path: str, since_setback: bool) -> bool:
         """From its firing on, until what it measures happens: the same count is still the present one."""
@@ -254,13 +259,13 @@ class Case:
         return due, (len(self.runs), run.setback_seq if run and since_setback else 0, restart)
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
-        """The later of activity and the last move into a stage. Activity that arrived before the run may be younger than
+        """The later of activity and the last move into a stage. Activity from before the run may be younger than
         its start; without a run something must have come since the last exit, and what is younger still counts."""
         run = self.active
         since = self.scope(since_setback)
         if not since_setback and (run or any(self.ends_quiet(leaf, fact) for fact in since)):
             since = self.facts
-        times = [fact.t for fact in since if self.ends_quiet(leaf, fact)]
+        times = [fact.t for fact in since if fact.seq > self.withdrawn and self.ends_quiet(leaf, fact)]
         if run and since_setback:
             times.append(run.setback_at)
         elif run:
@@ -626,6 +631,7 @@ class Case:
     def withdraw(self, t: int, seq: int, fact: Fact) -> None:
         """``contact.consent_withdrawn`` ends the run and deletes the stored engagement."""
         self.held = []
+        self.withdrawn = seq
         self.facts = [one for one in self.facts if one.type not in UNCERTAIN and not one.custom]
         if self.active:
             self.leave("consent_withdrawn", "consent", t, seq, _Now(self, t, fact, None))
@@ -665,8 +671,13 @@ class _Now:
     def is_own(self, path: str, leaf: Condition) -> bool:
         if self.timer is not None:
             return self.timer.path == path and self.timer.leaf == leaf
-        timer = leaf.kind in ("no_click", "quiet", "missed", "stuck", "after")
-        return not timer and self.fact is not None and self.case.matches(leaf, self.fact)
+        if leaf.kind in TIMERS or self.fact is None or not self.case.matches(leaf, self.fact):
+            return False
+        if leaf.kind != "unsubscribed":
+            return True
+        # A withdrawal that a newer word on its scope has overtaken is none.
+        scope = scope_of(self.fact.event)
+        return any(scope_of(one.event) == scope for one in self.case.in_force())
 
 
 def scope_of(event: dict[str, Any]) -> tuple[str, str | None]:

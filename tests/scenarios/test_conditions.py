@@ -543,7 +543,33 @@ NO_CLICK = [
     ),
 ]
 
+
+def two_ways() -> d.Journey:
+    """``then`` is a click on one link, soon after a send or at any time."""
+    then = d.AnyOf((clicked("pricing", after_send=span("10s")), clicked("pricing")))
+    return back(d.Missed(is_("x.first"), then, span("2d")))
+
+
+LAPSED = journey(
+    [stage("a", d.AnyOf((is_("begin.now"), d.Quiet(span("5d")), is_("x.never")))), stage("b", d.Opened())],
+    exits=(exit_("e", is_("x.bad")),),
+    reenter=d.Reenter(0),
+    enter="first",
+)
+
 QUIET = [
+    (
+        "after an exit it waits for activity",
+        LAPSED,
+        [BEGIN, event("1d", "x.bad"), event("2d", "email.opened")],
+        [ENTERED, "1d a -> e"],
+    ),
+    (
+        "after an exit it counts from the activity that comes",
+        LAPSED,
+        [BEGIN, event("1d", "x.bad"), event("2d", "page.seen")],
+        [ENTERED, "1d a -> e", "7d none -> a"],
+    ),
     (
         "fires at D after the last move into a stage",
         back(d.Quiet(span("5d"))),
@@ -617,6 +643,18 @@ def missed(first: d.Condition, then: d.Condition, within: str) -> d.Missed:
 FIRST_THEN = missed(is_("x.first"), is_("x.then"), "2d")
 
 MISSED = [
+    (
+        "a click that fails one of two ways to be then may still be the other",
+        two_ways(),
+        [BEGIN, event("1d", "x.first"), click("2d", "https://example.com/pricing")],
+        [ENTERED],
+    ),
+    (
+        "a first beyond lateness finds the then that arrived before it",
+        back(FIRST_THEN),
+        [BEGIN, event("2d", "x.then"), event("7d", "x.then"), event("1d", "x.first")],
+        [ENTERED],
+    ),
     (
         "fires at arming + D",
         back(FIRST_THEN),

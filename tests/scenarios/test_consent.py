@@ -54,6 +54,12 @@ CASES = [
         [BEGIN, event("1d", "contact.consent_given", data={"purpose": "tracking"}, purpose="ads"), click("2d")],
         [ENTERED, "2d a -> b"],
     ),
+    (
+        "an older withdrawal that arrives late moves the time from which sends count",
+        asking(consent=GRANTED, setbacks=[setback("s", d.NoClick(1, span("5d")), until="never")]),
+        [BEGIN, sent("1d", "x"), given("2d"), withdrawn("1d12h")],
+        [ENTERED],
+    ),
     ("default granted", asking(consent=GRANTED), [BEGIN, click("2d")], [ENTERED, "2d a -> b"]),
     (
         "engagement from before the consent is not stored, whenever it arrives",

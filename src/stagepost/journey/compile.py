@@ -58,8 +58,8 @@ class Interest:
     entries: tuple[Entry, ...]
     watches: bool
     """It keeps the time of such an event (``quiet``, ``no_click``)."""
-    missed: bool
-    """An entry is of ``missed``: several can match for one leaf."""
+    several: bool
+    """Several entries are of one leaf, and can match together."""
 
 
 @dataclass(slots=True)
@@ -266,8 +266,8 @@ def _interests(
         if campaign is not None:
             found += route.by_campaign.get(campaign, ())
             found += (entry for glob in globs_of(campaign) for entry in route.by_glob.get(glob, ()))
-        # A click under two links of one condition is one match of it; ``any`` leaves out disengagement links.
-        found += {entry.touch: entry for link in links for entry in route.by_link.get(link, ())}.values()
+        found += (entry for link in links for entry in route.by_link.get(link, ()))
+        # ``any`` leaves out disengagement links.
         found += (entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links))
         by_journey: dict[int, list[Entry]] = {index: [] for index in route.watchers}
         for entry in found:
@@ -277,7 +277,7 @@ def _interests(
                 journeys[index],
                 tuple(entries),
                 index in route.watchers,
-                any(entry.touch[0].kind == "missed" for entry in entries),
+                len({entry.touch[0] for entry in entries}) < len(entries),
             )
             for index, entries in sorted(by_journey.items())
         )

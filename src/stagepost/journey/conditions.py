@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from stagepost.events import DAY
 from stagepost.journey.state import ACTIVE, Fact, Run, Withdrawal
 
 Register = dict[str, Withdrawal]
@@ -33,7 +34,14 @@ SLACK = 16
 """Times kept beyond what is asked for, so that events out of order within ``lateness`` still find theirs."""
 
 
+LATE_FIRST = 7 * DAY
+"""How far beyond lateness a ``first`` still finds the ``then`` that arrived before it."""
+
 EVERYWHERE = 1 << 30
+
+NOTHING_SINCE_EXIT = -1
+OPENS_SINCE_EXIT = -2
+"""``Run.settled`` after an exit, until activity comes: without a run, counting runs since the last exit."""
 
 
 class Hit(Struct, gc=False):
@@ -277,6 +285,8 @@ class QuietLeaf(Timer):
         active = max(run.active, run.opened) if self.opens else run.active
         if run.status == ACTIVE:
             active = max(active, run.settled if self.back is None else run.since)
+        elif run.settled == NOTHING_SINCE_EXIT or (run.settled == OPENS_SINCE_EXIT and not self.opens):
+            return 0
         return max(active, since) if active else 0
 
 
@@ -368,7 +378,7 @@ class MissedLeaf(Leaf):
         if bits & FIRST and not armed and consented and not any(at <= then <= at + span for then in thens):
             armed = at
         if bits & THEN:
-            oldest = hit.horizon - span
+            oldest = hit.horizon - span - LATE_FIRST
             thens = [time for time in thens if time > oldest]
             insort(thens, at)
             thens = _spread(thens, span)[-SLACK:]

@@ -29,7 +29,7 @@ from stagepost.events import (
 )
 from stagepost.journey import register
 from stagepost.journey.compile import JourneyProgram, Program
-from stagepost.journey.conditions import Hit, Leaf
+from stagepost.journey.conditions import NOTHING_SINCE_EXIT, OPENS_SINCE_EXIT, Hit, Leaf
 from stagepost.journey.result import Count
 from stagepost.journey.sends import NOTHING, Named
 from stagepost.journey.state import ACTIVE, EXITED, ContactState, Held, Run, campaign_number, copy_run, number
@@ -128,9 +128,13 @@ def _watch(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     if scene.type == "email.opened":
         if at > run.opened:
             run.opened = at
+        if run.settled == NOTHING_SINCE_EXIT:
+            run.settled = OPENS_SINCE_EXIT
         return
     if at > run.active:
         run.active = at
+    if run.status == EXITED:
+        run.settled = 0
     if scene.type == "email.clicked" and journey.no_clicks and at >= run.clicked and at >= run.recovered:
         run.clicked = at
         for leaf in journey.no_clicks:
@@ -294,6 +298,7 @@ def exit_run(scene: Scene, journey: JourneyProgram, run: Run, name: str, rule: s
     source, dwell = run.place, at - run.since
     run.status, run.place, run.stage = EXITED, name, ""
     run.since, run.stalled = at, False
+    run.settled = NOTHING_SINCE_EXIT
     run.facts, run.timers = {}, {}
     scene.retimed = True
     _write(scene, journey, run, "exit", source, name, rule, at, dwell, False, credit)

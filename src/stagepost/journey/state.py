@@ -160,7 +160,8 @@ class Run(Struct, array_like=True, gc=False):
     since: int = 0
     """Last real move: dwell, ``stuck`` and stalls count from here; in a setback, its begin."""
     settled: int = 0
-    """Last move into a stage: ``quiet`` counts from here, a setback does not restart it."""
+    """Last move into a stage: ``quiet`` counts from here, a setback does not restart it. Negative after an exit, until
+    activity comes (``conditions.py``)."""
     last: int = 0
     """``at`` of the last record, also of the last run: no record goes before it; ``reenter: after`` counts from it."""
     peaked: bool = False

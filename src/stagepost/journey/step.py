@@ -34,7 +34,7 @@ from stagepost.journey.compile import (
     Route,
     program_of,
 )
-from stagepost.journey.conditions import Hit
+from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.moves import (
     Scene,
     Touches,
@@ -205,12 +205,12 @@ def _touches(scene: Scene, interest: Interest, event: Event) -> Touches:
     """The leaves of one journey that the event matches."""
     at, state = scene.at, scene.state
     touches = [entry.touch for entry in interest.entries if entry.match is None or entry.match(event, at, state)]
-    if interest.missed and len(touches) > 1:
-        # An event may be its first and its then, and each in several ways.
-        known = {leaf: 0 for leaf, _ in reversed(touches)}
-        for leaf, bits in touches:
-            known[leaf] |= bits
-        return list(reversed(known.items()))
+    if interest.several and len(touches) > 1:
+        # A click under two links of one condition is one match; an event may be both first and then of ``missed``.
+        known: dict[Leaf, int] = {}
+        for leaf, bits in dict.fromkeys(touches):
+            known[leaf] = known.pop(leaf, 0) | bits
+        return list(known.items())
     return touches
 
 
@@ -252,6 +252,12 @@ def _consent(scene: Scene, event: Event) -> None:
     """Let a word on consent act where it is the newest: timers start, or the run and what was stored end."""
     program, state = scene.program, scene.state
     given = event.type == "contact.consent_given"
+    asking = [program.journeys[index] for indexes in program.by_purpose.values() for index in indexes]
+    before = {
+        journey.name: register.consent_since(state, journey.definition.consent)
+        for journey in asking
+        if _is_on(scene, journey)
+    }
     for purpose in register.record_consent(state, event, scene.at):
         if purpose:
             names: Iterable[str] = (purpose,)
@@ -270,6 +276,15 @@ def _consent(scene: Scene, event: Event) -> None:
                 retime_all(scene, journey, run)
             else:
                 _forget_engagement(scene, journey, run)
+            state.runs = {**state.runs, journey.name: run}
+            before.pop(journey.name, None)
+    for journey in asking:  # an older word does not decide, but may move the time from which timers count
+        since = register.consent_since(state, journey.definition.consent)
+        if before.get(journey.name, since) == since or not _is_on(scene, journey):
+            continue
+        if (known := state.runs.get(journey.name)) is not None:
+            run = own(known)
+            retime_all(scene, journey, run)
             state.runs = {**state.runs, journey.name: run}
 
 
