@@ -1,23 +1,32 @@
-"""Reading events for the verbs: files of JSON lines, packed or not, or standard input; bad lines are told."""
+"""Recorded events as the verbs read them: a file, a ``.zst``, or standard input; bad lines told and skipped.
+
+Bounded: one line is held at a time, and no more of it than a line can be. On a terminal a large file shows a bar with
+rate and remaining time on standard error.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import typer
 
-from stagepost.cli.output import note
+from stagepost.cli.output import Failure, note
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stagepost.events import Event
 
-LINE_LIMIT = 8 << 20
-"""Bytes of one line of events; a longer one is a bad line."""
+LINE_LIMIT = 1 << 20
+"""Bytes of a line that are held: four times what an event may have, so that a longer one is told as what it is."""
+
+LARGE = 4 << 20
+"""Bytes of a file (as it lies there, compressed or not) from which it is worth a bar: some seconds."""
 
 
 class BadLines:
@@ -31,52 +40,101 @@ class BadLines:
         note(f"line {number}: {reason}: {detail}")
 
 
-@contextmanager
-def opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The file, standard input for ``-``, or what a ``.zst`` holds; and its size on disk where that is known."""
+def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[tuple[Event, int]]:
+    """Events of a file (``-``: standard input), read as the worker reads them, each with its time; blank lines skipped.
+
+    A file that is not there is a usage error of ``option`` at once; one that breaks off raises Failure on the way.
+    """
     if name == "-":
-        yield sys.stdin.buffer, None
-        return
+        return _events(_lines(sys.stdin.buffer), bad)
     path = Path(name)
     if not path.is_file():
-        raise typer.BadParameter(f"{name}: no such file", param_hint="--events")
-    with path.open("rb") as file:
-        if path.suffix == ".zst":
-            import zstandard
-
-            with zstandard.ZstdDecompressor().stream_reader(file) as plain:
-                yield io.BufferedReader(plain), None
-        else:
-            yield file, path.stat().st_size
+        raise typer.BadParameter(f"{name}: no such file", param_hint=option)
+    return _events(_lines_of(path), bad)
 
 
-def events_of(lines: IO[bytes], size: int | None, bad: BadLines) -> Iterator[tuple[Event, int]]:
-    """Events of the lines that hold one, read as the worker reads them; empty lines are nothing."""
+def _events(lines: Iterable[bytes], bad: BadLines) -> Iterator[tuple[Event, int]]:
     from stagepost.engine.intake import read_event
     from stagepost.events import Rejected
 
-    for number, line in enumerate(_with_progress(lines, size), start=1):
-        if not line.strip():
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
             continue
-        read = read_event(line.strip())
+        read = read_event(text)
         if isinstance(read, Rejected):
             bad.add(number, read.reason, read.detail)
         else:
             yield read.event, read.at
 
 
-def _with_progress(lines: IO[bytes], size: int | None) -> Iterator[bytes]:
-    """The lines; a bar with rate and remaining time on a terminal, for what takes longer than a moment."""
-    feed = iter(lambda: lines.readline(LINE_LIMIT), b"")
-    if size is None or size < 4 << 20 or not sys.stderr.isatty():
-        yield from feed
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn, TransferSpeedColumn
+def _lines(feed: IO[bytes]) -> Iterator[bytes]:
+    """Lines; of one that is too long its begin, and the rest is passed over."""
+    while line := feed.readline(LINE_LIMIT):
+        yield line
+        while len(line) == LINE_LIMIT and not line.endswith(b"\n"):
+            line = feed.readline(LINE_LIMIT)
 
-    columns = (BarColumn(), TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        for line in feed:
-            progress.advance(task, len(line))
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            lines = _lines(_decompressed(file) if path.suffix == ".zst" else file)
+            size = path.stat().st_size
+            if size < LARGE:
+                yield from lines
+                return
+            from rich.console import Console
+
+            yield from with_progress(lines, file.tell, size, Console(stderr=True), time.monotonic)
+    except OSError as error:
+        raise Failure(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _decompressed(file: IO[bytes]) -> IO[bytes]:
+    """What a zstd file holds, all of its frames; a broken one raises OSError."""
+    import zstandard
+
+    class Reader(io.RawIOBase):
+        _frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            try:
+                return self._frames.readinto(buffer)
+            except zstandard.ZstdError as error:
+                raise OSError(f"not zstd, or broken: {error}") from error
+
+    return io.BufferedReader(Reader(), 1 << 20)
+
+
+def with_progress(
+    lines: Iterable[bytes], place: Callable[[], int], size: int, console: Console, clock: Callable[[], float]
+) -> Iterator[bytes]:
+    """The lines; on a terminal a bar with rate and remaining time, and at the end how many there were in what time.
+
+    ``place``: bytes of the file read so far, of ``size``.
+    """
+    began, count = clock(), 0
+    if not console.is_terminal:
+        for line in lines:
+            count += 1
             yield line
+    else:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=size, rate="")
+            for line in lines:
+                count += 1
+                if count % 1000 == 0:
+                    progress.update(task, completed=place(), rate=_rate(count, clock() - began))
+                yield line
+    console.print(f"{count:,} lines in {clock() - began:.1f} s, {_rate(count, clock() - began)}", highlight=False)
+
+
+def _rate(count: int, elapsed: float) -> str:
+    return f"{count / elapsed:,.0f} lines/s" if elapsed > 0 else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.event_files import BadLines, events_of, opened
+from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
 from stagepost.cli.output import FAILED, data, json_data, leave, note
@@ -98,10 +98,8 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known
                 mine.append((event, at))
             yield event, at
 
-    with opened(events) as (lines, size):
-        moves = [
-            told_of(move) for move in simulation.run(watched(events_of(lines, size, bad))) if move.contact == contact
-        ]
+    feed = watched(read_events(events, bad))
+    moves = [told_of(move) for move in simulation.run(feed) if move.contact == contact]
     state = simulation.states.get(contact)
     if state is None:
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.event_files import BadLines, events_of, opened
+from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
 from stagepost.cli.output import FAILED, PARTLY, data, json_data, leave, note
@@ -137,14 +137,13 @@ def add_to(app: typer.Typer) -> None:
         simulation, funnel, bad = Simulation(compile_program(definitions)), Funnel(definitions), BadLines()
         shown: list[str] = []
         out = sys.stdout.buffer
-        with opened(events) as (lines, size):
-            for move in simulation.run(events_of(lines, size, bad), end):
-                if as_json:
-                    out.write(encode_json(move) + b"\n")
-                else:
-                    funnel.add(move)
-                    if len(shown) <= SHOWN_MOVES:
-                        shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
+        for move in simulation.run(read_events(events, bad), end):
+            if as_json:
+                out.write(encode_json(move) + b"\n")
+            else:
+                funnel.add(move)
+                if len(shown) <= SHOWN_MOVES:
+                    shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
         out.flush()
         if not as_json:
             _print_funnel(funnel, [definition.name for definition in definitions], shown)

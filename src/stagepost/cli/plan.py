@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from stagepost.cli.event_files import BadLines, events_of, opened
+from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
 from stagepost.cli.output import data, json_data, leave, note
@@ -170,9 +170,8 @@ def _over_events(old: Sequence[Journey], new: Sequence[Journey], events: str, ba
     running = compile_program(old)
     unknown = [journey for journey in new if journey.name not in running.by_name]
     simulation = Simulation(compile_program([*old, *unknown]))
-    with opened(events) as (lines, size):
-        for _ in simulation.run(events_of(lines, size, bad)):
-            pass
+    for _ in simulation.run(read_events(events, bad)):
+        pass
     before = {contact: places(state, running) for contact, state in simulation.states.items()}
     simulation.change(new)
     for _ in simulation.run(()):
