@@ -12,6 +12,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from struct import unpack_from
 from typing import Annotated, Any
 
 import msgspec
@@ -91,11 +92,12 @@ class RawPlace(Struct, frozen=True, gc=False, omit_defaults=True):
     offset: int | None = None
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """One canonical event on ``email.events`` (design.md 3.1, providers.md 5.1 and 5.3).
 
     Fields up to ``data`` are always on the wire; the rest only when known (``UNSET`` otherwise). Times are RFC 3339
     text as on the wire; the reader of a record turns ``occurred_at`` into micros once, with ``parse_rfc3339``.
+    ``gc=False``: what was read as JSON cannot refer back; reading a batch takes a quarter less time.
     """
 
     id: str
@@ -281,7 +283,7 @@ class MetricWindow(Struct, frozen=True, kw_only=True):
 def micros(moment: datetime) -> int:
     """Microseconds since the epoch of an aware datetime, exact: a double would round them from the year 2255 on."""
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
+    return since.days * DAY + since.seconds * MICROS + since.microseconds
 
 
 def from_micros(at: int) -> datetime:
@@ -295,18 +297,16 @@ def rfc3339(at: int) -> str:
     >>> rfc3339(1_793_610_847_120_000)
     '2026-11-02T09:14:07.120Z'
     """
-    day, rest = divmod(at, DAY)
+    hour, rest = divmod(at, HOUR)
     second, fraction = divmod(rest, MICROS)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
     digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
-    return f"{_date(day)}T{hour:02d}:{minute:02d}:{second:02d}.{digits}Z"
+    return f"{_hour(hour)}{second // 60:02d}:{second % 60:02d}.{digits}Z"
 
 
 @lru_cache(maxsize=4096)
-def _date(day: int) -> str:
-    """Date of the ``day``-th day since the epoch. Every record has several times, and a stream is at few dates."""
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+def _hour(hour: int) -> str:
+    """Wire text up to an hour since the epoch. Every record has several times, and a stream is at few hours."""
+    return (_EPOCH + timedelta(hours=hour)).isoformat()[:14]
 
 
 def parse_rfc3339(text: str) -> int:
@@ -314,6 +314,21 @@ def parse_rfc3339(text: str) -> int:
 
     A time that no year of four digits holds in UTC is none: it could not be written again.
     """
+    if len(text) == 24 and text[16] == ":" and text[19] == "." and text[23] == "Z":
+        # The form that is written here takes a third of the time, because its hour was read for another event.
+        digits = f"{text[14:16]}{text[17:19]}{text[20:23]}"
+        if digits.isdecimal() and digits.isascii() and digits[0] < "6" and digits[2] < "6":
+            minute, rest = divmod(int(digits), 100_000)
+            return _hour_micros(text[:14]) + minute * MINUTE + rest * 1000
+    return _micros_of(text)
+
+
+@lru_cache(maxsize=1024)
+def _hour_micros(text: str) -> int:
+    return _micros_of(f"{text}00:00Z")
+
+
+def _micros_of(text: str) -> int:
     try:
         at = micros(msgspec.convert(text, Instant))
     except msgspec.ValidationError as error:
@@ -347,14 +362,13 @@ def murmur2_partition(key: bytes, partitions: int) -> int:
 def murmur2(data: bytes) -> int:
     """Kafka's 32-bit murmur2 (seed 0x9747b28c), as an unsigned number."""
     mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
-    length = len(data)
-    h = 0x9747B28C ^ length
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * multiplier & mask
+    words = len(data) // 4
+    h = 0x9747B28C ^ len(data)
+    for word in unpack_from(f"<{words}I", data):
+        k = word * multiplier & mask
         k = (k ^ (k >> 24)) * multiplier & mask
         h = (h * multiplier & mask) ^ k
-    rest = data[whole:]
+    rest = data[words * 4 :]
     if rest:
         h = (h ^ int.from_bytes(rest, "little")) * multiplier & mask
     h = (h ^ (h >> 13)) * multiplier & mask

@@ -32,6 +32,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "topics": ("topics",),
         "dlq": ("dlq",),
         "config": ("config",),
+        "bench": ("bench",),
     }
 )
 """Files of this package, in the order of ``--help``, with the verbs that their ``add_to`` registers."""

@@ -37,7 +37,6 @@ from stagepost.events import (
     EMAIL_TYPES,
     MICROS,
     PROVIDERS,
-    Event,
     Membership,
     Reason,
     Rejected,
@@ -199,6 +198,7 @@ class JourneyProcessor:
         partition.seq, partition.clock, partition.next_offset = plan.seq, plan.clock, plan.next_offset
         for contact, due in plan.due.items():
             partition.timers.set(contact, due)
+        partition.timers.tidy()
         partition.ran = dict(plan.definitions)
         cache = partition.cache
         for contact, state in plan.entries.items():
@@ -340,12 +340,15 @@ class JourneyProcessor:
             return read
         contact = read.event.contact
         key = contact.encode()
-        home = murmur2_partition(key, partition.partitions)
-        if record.key != key or home != partition.number:
-            if size_of(record) > CARRIED_LIMIT:
-                return Rejected(Reason.OVERSIZE, f"misplaced, and with its headers more than {CARRIED_LIMIT} bytes")
-            return Misplaced(contact)
-        return read
+        if record.key == key and (contact in partition.cache or self._is_home(partition, key)):
+            return read
+        if size_of(record) > CARRIED_LIMIT:
+            return Rejected(Reason.OVERSIZE, f"misplaced, and with its headers more than {CARRIED_LIMIT} bytes")
+        return Misplaced(contact)
+
+    def _is_home(self, partition: JourneyPartition, key: bytes) -> bool:
+        """Asked once for a contact in the cache: for the 36 bytes of a UUID it takes longer than decoding."""
+        return murmur2_partition(key, partition.partitions) == partition.number
 
     def _take(self, fold: Fold, out: _Output, record: Record, read: Incoming | Rejected | Misplaced) -> None:
         if isinstance(read, Misplaced):
@@ -353,7 +356,7 @@ class JourneyProcessor:
         elif isinstance(read, Rejected):
             out.reject(record, read)
         else:
-            trace = cloudevents.trace_of(record.headers)
+            trace = cloudevents.trace_of(record.headers) if record.headers else ()
             try:
                 steps = fold.event(read.event, read.at)
             except Exception as error:  # one event's dead letter, never its neighbours' or the worker's end
@@ -375,6 +378,8 @@ class _Output:
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._timer_delays: list[float] = []
         self._caused_at: list[int] = []
+        self._events: Counter[tuple[str, str | None, Outcome]] = Counter()
+        """By type, provider and outcome: one key for an event, taken apart once for a batch."""
         self._tallies = Tallies(partition.number, processor.tally_partitions)
         self._source = cloudevents.source(processor.prefix, "journey")
 
@@ -394,17 +399,20 @@ class _Output:
 
     def step(self, contact: str, step: Step, clock: int, read: Incoming | None = None, trace: Headers = ()) -> None:
         """Take one step, made at ``clock``; ``read`` is the event that it answers to, None for a timer."""
-        event = None if read is None else read.event
-        if event is not None:
-            self._count_event(event, step)
-        for move in step.moves:
-            self._move(move, trace)
-            if move.timer is not None:
-                self._timer_delays.append((clock - parse_rfc3339(move.timer.due)) / MICROS)
-            elif read is not None:
-                self._caused_at.append(read.at)
-        for membership in memberships(contact, step):
-            self._membership(membership)
+        provider = None
+        if read is not None and step.outcome is not None:
+            event = read.event
+            provider = event.provider
+            self._events[event.type, provider, step.outcome] += 1
+        if step.moves:
+            for move in step.moves:
+                self._move(move, trace)
+                if move.timer is not None:
+                    self._timer_delays.append((clock - parse_rfc3339(move.timer.due)) / MICROS)
+                elif read is not None:
+                    self._caused_at.append(read.at)
+            for membership in memberships(contact, step):
+                self._membership(membership)
         if step.erased:
             self._told.append((contact, b""))
         for journey in step.erased:
@@ -412,7 +420,8 @@ class _Output:
             self._memberships[journey, contact] = Emit(
                 topic=Topic.CONTACTS, key=key.encode(), value=None, partition=self._partition.number
             )
-        provider = _provider_label(event.provider) if event is not None and event.provider is not None else None
+        if provider is not None and step.counts:
+            provider = _provider_label(provider)
         for count in step.counts:
             self._tallies.add(count, provider)
         for journey in step.refused:
@@ -420,6 +429,7 @@ class _Output:
 
     def plan(self, fold: Fold, next_offset: int, definitions: Mapping[str, str]) -> PartitionPlan:
         seq = self._partition.seq + 1
+        self._count_events()
         states = {contact: None if state is None else pack(state) for contact, state in fold.changed.items()}
         due = {contact: None if state is None else next_due(state) for contact, state in fold.changed.items()}
         return PartitionPlan(
@@ -438,14 +448,16 @@ class _Output:
             told=self._told,
         )
 
-    def _count_event(self, event: Event, step: Step) -> None:
-        known = event.type if event.type in EMAIL_TYPES or event.type in CONTACT_TYPES else "custom"
-        self._counts["events_in_total",] += 1
-        self._counts["events_consumed_total", Topic.EVENTS, _provider_label(event.provider), known] += 1
-        if step.outcome == Outcome.APPLIED:
-            self._counts["events_applied_total",] += 1
-        elif step.outcome is not None:
-            self._counts["events_skipped_total", _SKIPPED[step.outcome]] += 1
+    def _count_events(self) -> None:
+        counts = self._counts
+        for (type_, provider, outcome), n in self._events.items():
+            known = type_ if type_ in EMAIL_TYPES or type_ in CONTACT_TYPES else "custom"
+            counts["events_in_total",] += n
+            counts["events_consumed_total", Topic.EVENTS, _provider_label(provider), known] += n
+            if outcome is Outcome.APPLIED:
+                counts["events_applied_total",] += n
+            else:
+                counts["events_skipped_total", _SKIPPED[outcome]] += n
 
     def _move(self, move: Transition, trace: Headers) -> None:
         headers = cloudevents.headers(

@@ -14,7 +14,8 @@ from stagepost.journey.result import Count
 PROVIDER_METRIC = "provider."
 """Prefix of the metric that tells a scope which providers report on it, so that ``unavailable`` can be named."""
 
-_Deltas = Counter[tuple[str, str, int, str]]
+_Deltas = Counter[tuple[str, int, str, str | None]]
+"""(campaign, bin, metric, provider) to a number: one key for a count, taken apart once for a batch."""
 
 
 class Tallies:
@@ -29,18 +30,23 @@ class Tallies:
         """Count for every scope of the send. A count without campaign belongs to no scope and is left out."""
         if count.campaign is None:
             return
-        bin_ = count.at // BIN
-        self._deltas["campaign", count.campaign, bin_, count.metric] += 1
-        if provider is not None:
-            self._deltas["campaign", count.campaign, bin_, PROVIDER_METRIC + provider] += 1
+        self._deltas[count.campaign, count.at // BIN, count.metric, provider] += 1
 
     def emits(self, seq: int, clock: int) -> tuple[Emit, ...]:
         """One record for each tally partition, empty ones too: ``seq`` has no gaps, and every watermark moves."""
+        deltas: Counter[tuple[str, int, str]] = Counter()
+        for (campaign, bin_, metric, provider), n in self._deltas.items():
+            deltas[campaign, bin_, metric] += n
+            if provider is not None:
+                deltas[campaign, bin_, PROVIDER_METRIC + provider] += n
         shares: list[list[Tally]] = [[] for _ in range(self._partitions)]
-        for (type_, id_, bin_, metric), n in sorted(self._deltas.items()):
-            shares[murmur2_partition(f"{type_}/{id_}".encode(), self._partitions)].append(
-                Tally(type_, id_, bin_, metric, n)
-            )
+        homes: dict[str, list[Tally]] = {}
+        for (campaign, bin_, metric), n in sorted(deltas.items()):
+            share = homes.get(campaign)
+            if share is None:
+                home = murmur2_partition(f"campaign/{campaign}".encode(), self._partitions)
+                share = homes[campaign] = shares[home]
+            share.append(Tally("campaign", campaign, bin_, metric, n))
         key = str(self._p).encode()
         return tuple(
             Emit(

@@ -20,7 +20,7 @@ from stagepost.journey import definition as d
 from stagepost.journey.conditions import EVERYWHERE, Holds, Leaf
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import any_withdrawn, compile_scopes, scope_of, still_withdrawn
-from stagepost.journey.sends import last_delivery
+from stagepost.journey.sends import RECORDERS, Recorder, last_delivery
 from stagepost.journey.state import ACTIVE, ContactState, Run, number
 from stagepost.journey.where import compile_glob, compile_globs, compile_where, glob_regex
 
@@ -42,12 +42,24 @@ COMMON_LENS = 0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One way in which an event of a type can touch a leaf. ``bits``: see ``conditions.FIRST``."""
+    """One way in which an event of a type can touch a leaf."""
 
     journey: int
-    leaf: Leaf
-    bits: int
+    touch: tuple[Leaf, int]
+    """The leaf, with what the event is to it (``conditions.FIRST``, ``THEN``)."""
     match: Match | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What one journey has to do with an event."""
+
+    journey: JourneyProgram
+    entries: tuple[Entry, ...]
+    watches: bool
+    """It keeps the time of such an event (``quiet``, ``no_click``)."""
+    several: bool
+    """Several entries are of one leaf, and can match together."""
 
 
 @dataclass(slots=True)
@@ -60,6 +72,10 @@ class Route:
     """Engagement: needs consent, and a person."""
     always_acts: bool = False
     """Machine or not."""
+    active: bool = True
+    """Activity: ``quiet`` or ``no_click`` may count from it."""
+    record: Recorder | None = None
+    """What it leaves on its send."""
     plain: list[Entry] = field(default_factory=list)
     by_campaign: dict[str, list[Entry]] = field(default_factory=dict)
     by_glob: dict[int, list[Entry]] = field(default_factory=dict)
@@ -68,8 +84,12 @@ class Route:
     """``clicked: any``: links that mean disengagement left out."""
     watchers: list[int] = field(default_factory=list)
     """Journeys that keep the time of such an event (``quiet``, ``no_click``)."""
-    idle: bool = True
-    """No journey asks for such events."""
+    facts_only: bool = False
+    """No journey asks for such events, nothing but ``record`` has to do with them."""
+    named: bool = False
+    """Campaigns matter to some journey."""
+    interests: Callable[[str | None, tuple[int, ...]], tuple[Interest, ...]] = lambda campaign, links: ()
+    """(campaign, None where they do not matter; links of a click) -> what journeys have to do with it, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +178,6 @@ class Program:
     custom: Route
     """For activities that no condition names."""
     links_of: Callable[[str], tuple[int, ...]]
-    globs_of: Callable[[str], tuple[int, ...]]
     lenses: tuple[LensProgram, ...]
     """The common one first."""
     by_purpose: dict[str, tuple[int, ...]]
@@ -188,13 +207,18 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
         lens = _lens_of(journey)
         lenses.setdefault(lens.key, lens)
         compiled.append(_Builder(place, marks[place], journey, lens.key, index).build())
-    for route in (*index.routes.values(), index.custom):
-        asked = (route.plain, route.by_campaign, route.by_glob, route.by_link, route.calm_free, route.watchers)
-        route.idle = not any(asked)
     purposes: dict[str, tuple[int, ...]] = {}
     for program in compiled:
         if (consent := program.definition.consent) is not None:
             purposes[consent.purpose] = (*purposes.get(consent.purpose, ()), program.index)
+    globs_of = index.glob_matcher()
+    for type_, route in (*index.routes.items(), ("", index.custom)):
+        route.interests = _interests(route, compiled, globs_of)
+        route.named = bool(route.by_campaign or route.by_glob)
+        asked = route.named or route.plain or route.by_link or route.calm_free or route.watchers
+        told = route.record is not None or route.kind == "custom"
+        judged = type_ == "email.clicked" or (route.engaging and purposes)
+        route.facts_only = told and not (asked or judged)
     bots = [lens.bots for lens in lenses.values() if lens.bots is not None]
     return Program(
         versions={program.name: program.version for program in compiled if not program.mark},
@@ -203,7 +227,6 @@ def compile_program(journeys: Sequence[d.Journey], older: Sequence[d.Journey] = 
         routes=index.routes,
         custom=index.custom,
         links_of=index.link_matcher(),
-        globs_of=index.glob_matcher(),
         lenses=tuple(lenses.values()),
         by_purpose=purposes,
         lateness=max((journey.lateness for journey in (*ordered, *older)), default=DAY),
@@ -227,13 +250,50 @@ def _lens_of(journey: d.Journey) -> LensProgram:
     return LensProgram(number(f"lens {journey.bots!r} {journey.consent!r}"), journey.bots, journey.consent)
 
 
+def _email_route(type_: str) -> Route:
+    active = type_ in ("email.clicked", "email.opened", *SUBSCRIPTIONS)
+    return Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT, active, RECORDERS.get(type_))
+
+
+def _interests(
+    route: Route, journeys: Sequence[JourneyProgram], globs_of: Callable[[str], Sequence[int]]
+) -> Callable[[str | None, tuple[int, ...]], tuple[Interest, ...]]:
+    """The index of a route as one function. A stream is of few campaigns and few sets of links, so answers are kept."""
+
+    @lru_cache(maxsize=1024)
+    def interests(campaign: str | None, links: tuple[int, ...]) -> tuple[Interest, ...]:
+        found = list(route.plain)
+        if campaign is not None:
+            found += route.by_campaign.get(campaign, ())
+            found += (entry for glob in globs_of(campaign) for entry in route.by_glob.get(glob, ()))
+        found += (entry for link in links for entry in route.by_link.get(link, ()))
+        # ``any`` leaves out disengagement links.
+        found += (entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links))
+        by_journey: dict[int, list[Entry]] = {index: [] for index in route.watchers}
+        for entry in found:
+            by_journey.setdefault(entry.journey, []).append(entry)
+        return tuple(
+            Interest(
+                journeys[index],
+                tuple(entries),
+                index in route.watchers,
+                len({entry.touch[0] for entry in entries}) < len(entries),
+            )
+            for index, entries in sorted(by_journey.items())
+        )
+
+    return interests
+
+
 class _Index:
     """Collects entries of all journeys, and the link and campaign patterns that they share."""
 
     def __init__(self) -> None:
         self.custom = Route(engaging=True)
-        self.routes = {type_: Route("email", type_ in ENGAGEMENT, type_ in ALWAYS_ACT) for type_ in EMAIL_TYPES}
-        self.routes |= {type_: Route("contact", always_acts=True) for type_ in CONTACT_TYPES}
+        self.routes = {type_: _email_route(type_) for type_ in EMAIL_TYPES}
+        self.routes |= {
+            type_: Route("contact", always_acts=True, active=type_ in SUBSCRIPTIONS) for type_ in CONTACT_TYPES
+        }
         self._links: dict[str, int] = {}
         self._globs: dict[str, int] = {}
 
@@ -261,10 +321,9 @@ class _Index:
     def link_matcher(self) -> Callable[[str], tuple[int, ...]]:
         if not self._links:
             return lambda url: ()
-        # Links without recipient tokens repeat; 2,048 of them cost some hundred kilobytes.
-        return lru_cache(maxsize=2048)(LinkSet(tuple(self._links)).match)
+        return LinkSet(tuple(self._links)).match
 
-    def glob_matcher(self) -> Callable[[str], tuple[int, ...]]:
+    def glob_matcher(self) -> Callable[[str], Sequence[int]]:
         if not self._globs:
             return lambda campaign: ()
         patterns = re2.Set.FullMatchSet()
@@ -272,11 +331,7 @@ class _Index:
             patterns.Add(glob_regex(pattern))
         patterns.Compile()
 
-        @lru_cache(maxsize=4096)
-        def matches(campaign: str) -> tuple[int, ...]:
-            return tuple(patterns.Match(campaign.encode("utf-8", "surrogatepass")) or ())
-
-        return matches
+        return lambda campaign: patterns.Match(campaign.encode("utf-8", "surrogatepass")) or ()
 
 
 def is_custom(type_: str) -> bool:
@@ -450,7 +505,7 @@ class _Builder:
             leaf = no_click = self._leaf(c.NoClickLeaf, condition, place, touches)
             no_click.n, no_click.grace, no_click.grouped = condition.sends, condition.grace, True
             if fresh:
-                self._add(f"email.{condition.count}", leaf, match=self._is_send)
+                self._add(f"email.{condition.count}", leaf, match=self._is_send())
         elif isinstance(condition, d.Quiet):
             leaf = quiet = self._leaf(c.QuietLeaf, condition, place, touches)
             quiet.span, quiet.opens = condition.span, condition.opens
@@ -462,11 +517,12 @@ class _Builder:
             after.span = condition.span
         return leaf.holds
 
-    def _is_send(self, event: Event, at: int, state: ContactState) -> bool:
+    def _is_send(self) -> Match:
         """Whether it counts as a send: campaigns that match ``sends``; without ``sends``, messages without one too."""
-        if event.campaign is None:
-            return event.message is not None and not self._journey.sends
-        return not self._journey.sends or self._counts_send(event.campaign)
+        if not self._journey.sends:
+            return lambda event, at, state: event.campaign is not None or event.message is not None
+        counts = self._counts_send
+        return lambda event, at, state: event.campaign is not None and counts(event.campaign)
 
     def _key(self, condition: d.Condition, place: _Place) -> int:
         """Says what is counted, and from when: equal conditions share their count, an edited file keeps the others'.
@@ -570,7 +626,7 @@ class _Builder:
         by_link = link is not None or calm_free
         if campaign is not None and by_link:
             match = _together([_of_campaign(campaign), match])
-        entry = Entry(self._index, leaf, bits, match)
+        entry = Entry(self._index, (leaf, bits), match)
         if link is not None:
             route.by_link.setdefault(link, []).append(entry)
         elif calm_free:

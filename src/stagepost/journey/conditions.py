@@ -98,8 +98,9 @@ class Leaf:
         self.engagement = False
         """Holds opens, clicks, replies or custom activities: deleted when consent is withdrawn."""
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
-        """Take in an event that matched."""
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
+        """Take in an event that matched; returns whether that can have moved the leaf's timer."""
+        return False
 
     def retime(self, run: Run, since: int) -> int:
         """When the timer fires next, 0: it does not run. Forgets a firing whose base has moved. ``since``: see Hit."""
@@ -130,8 +131,9 @@ class Once(Leaf):
 
     __slots__ = ()
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         run.facts[self.key] = 1
+        return False
 
 
 class Times(Leaf):
@@ -141,10 +143,11 @@ class Times(Leaf):
 
     n: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         seen = run.facts.get(self.key, 0)
         if isinstance(seen, int) and seen < self.n:
             run.facts[self.key] = seen + 1
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         seen = facts.get(self.key, 0)
@@ -158,10 +161,11 @@ class Campaigns(Leaf):
 
     n: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         seen = _listed(run.facts, self.key)
         if len(seen) < self.n and hit.group not in seen:
             run.facts[self.key] = (*seen, hit.group)
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         return len(_listed(facts, self.key)) >= self.n
@@ -175,13 +179,14 @@ class TimesWithin(Leaf):
     n: int
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         oldest = hit.horizon - self.span
         times = [time for time in _listed(run.facts, self.key) if time > oldest]
         insort(times, hit.at)
         if self.n == 1:
             times = _spread(times, self.span - 1)
         run.facts[self.key] = tuple(times[-(self.n + SLACK) :])
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         times = _listed(facts, self.key)
@@ -199,7 +204,7 @@ class CampaignsWithin(Leaf):
     n: int
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         oldest = hit.horizon - self.span
         pairs = [pair for pair in _pairs(_listed(run.facts, self.key)) if pair[0] > oldest]
         of_group = sorted([time for time, group in pairs if group == hit.group] + [hit.at])
@@ -207,6 +212,7 @@ class CampaignsWithin(Leaf):
         pairs += [(time, hit.group) for time in _spread(of_group, self.span - 1)]
         pairs.sort()
         run.facts[self.key] = _flat(pairs[-(self.n + SLACK) :])
+        return False
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         oldest = at - self.span
@@ -293,45 +299,59 @@ class NoClickLeaf(Leaf):
     n: int
     grace: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
-        restarted = max(run.clicked, run.recovered, 0 if self.back is None else run.since)
-        if hit.at < restarted:
-            return
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
+        at, facts = hit.at, run.facts
+        if at < run.clicked or at < run.recovered or (self.back is not None and at < run.since):
+            return False
         # Every delivery is kept, not only a campaign's first: a click with a time between two makes the second count.
-        fired, *flat = _listed(run.facts, self.key) or (0,)
-        sends = _pairs(flat)
-        insort(sends, (hit.at, hit.group), key=_time)
-        if len(sends) > self.n + SLACK:
+        counted = _listed(facts, self.key) or (0,)
+        newest = len(counted) == 1 or at >= counted[-2]
+        if newest:
+            counted = (*counted, at, hit.group)
+        else:
+            sends = _pairs(counted[1:])
+            insort(sends, (at, hit.group), key=_time)
+            counted = (counted[0], *_flat(sends))
+        if len(counted) > 2 * (self.n + SLACK) + 1:
             # The first n campaigns give the due time, the newest are left after a click: what lies between goes.
-            firsts = self._firsts(sends)
-            del sends[next(place for place in range(len(sends)) if place not in firsts)]
-        run.facts[self.key] = (fired, *_flat(sends))
+            place = self._needless(counted)
+            counted = (*counted[:place], *counted[place + 2 :])
+        facts[self.key] = counted
+        if len(counted) <= 2 * self.n:
+            return False
+        # The newest send moves nothing where the n-th campaign came before it, or it is of a campaign that did.
+        return not newest or hit.since > 0 or not (self.key in run.timers or hit.group in counted[2:-1:2])
 
-    def _firsts(self, sends: list[tuple[int, int]]) -> list[int]:
-        """Places of the first sends of the first n campaigns."""
-        firsts: dict[int, int] = {}
-        for place, (_, group) in enumerate(sends):
-            if group not in firsts:
-                firsts[group] = place
-                if len(firsts) == self.n:
-                    break
-        return list(firsts.values())
+    def _needless(self, counted: tuple[int, ...]) -> int:
+        """Place of the first send that is not the first of one of the first n campaigns."""
+        groups: set[int] = set()
+        place = 1
+        while counted[place + 1] not in groups and len(groups) < self.n:
+            groups.add(counted[place + 1])
+            place += 2
+        return place
 
     def retime(self, run: Run, since: int) -> int:
         counted = _listed(run.facts, self.key)
         if len(counted) <= 2 * self.n - 1 or counted[0] or since < 0:
             return 0
-        sends = [pair for pair in _pairs(counted[1:]) if pair[0] >= since]
-        firsts = self._firsts(sends)
-        return sends[firsts[-1]][0] + self.grace if len(firsts) == self.n else 0
+        groups: set[int] = set()
+        for place in range(1, len(counted), 2):
+            if counted[place] >= since:
+                groups.add(counted[place + 1])
+                if len(groups) == self.n:
+                    return counted[place] + self.grace
+        return 0
 
     def fire(self, run: Run, due: int) -> None:
         run.facts[self.key] = (due, *_listed(run.facts, self.key)[1:])
 
     def restart(self, run: Run, at: int) -> None:
         counted = _listed(run.facts, self.key)
-        if counted:
+        if len(counted) > 1 and counted[-2] > at:
             run.facts[self.key] = (0, *_flat([pair for pair in _pairs(counted[1:]) if pair[0] > at]))
+        elif counted:
+            run.facts[self.key] = (0,)
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         counted = _listed(facts, self.key)
@@ -346,7 +366,7 @@ class MissedLeaf(Leaf):
 
     span: int
 
-    def count(self, run: Run, hit: Hit, bits: int) -> None:
+    def count(self, run: Run, hit: Hit, bits: int) -> bool:
         armed, fired, *thens = _listed(run.facts, self.key) or (0, 0)
         at, span = hit.at, self.span
         if armed < hit.since:
@@ -365,6 +385,7 @@ class MissedLeaf(Leaf):
             insort(thens, at)
             thens = _spread(thens, span)[-SLACK:]
         run.facts[self.key] = (armed, fired, *thens)
+        return True
 
     def retime(self, run: Run, since: int) -> int:
         known = _listed(run.facts, self.key)
@@ -379,11 +400,23 @@ class MissedLeaf(Leaf):
 
 
 def all_of(parts: tuple[Holds, ...]) -> Holds:
-    return lambda facts, at, register: all(part(facts, at, register) for part in parts)
+    def holds(facts: dict[int, Fact], at: int, register: Register) -> bool:
+        for part in parts:  # noqa: SIM110 - half the time of ``all`` with a generator
+            if not part(facts, at, register):
+                return False
+        return True
+
+    return holds
 
 
 def any_of(parts: tuple[Holds, ...]) -> Holds:
-    return lambda facts, at, register: any(part(facts, at, register) for part in parts)
+    def holds(facts: dict[int, Fact], at: int, register: Register) -> bool:
+        for part in parts:  # noqa: SIM110 - as above
+            if part(facts, at, register):
+                return True
+        return False
+
+    return holds
 
 
 def negation(part: Holds) -> Holds:

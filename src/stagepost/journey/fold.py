@@ -26,6 +26,9 @@ from stagepost.journey.switch import Switch, bring
 
 _Entry = tuple[int, str]
 
+NEVER = 1 << 63
+"""Later than every time."""
+
 
 class TimerIndex:
     """Which contact is due when. A heap with lazy deletion: an entry is live when ``due`` still says the same."""
@@ -49,6 +52,10 @@ class TimerIndex:
 
     def due(self, contact: str) -> int | None:
         return self._due.get(contact)
+
+    def tidy(self) -> None:
+        """Forget dead entries before the first live one: every batch would walk them again."""
+        self.peek()
 
     def peek(self) -> tuple[int, str] | None:
         """The first (due, contact), or None."""
@@ -128,6 +135,8 @@ class Fold:
         self._epoch = epoch
         self._base = Cursor(timers)
         self._own: list[_Entry] = []
+        self._next = 0
+        """Nothing is due before: few events need a look into the index of timers."""
         self._passed: list[_Entry] = []
 
     def event(self, event: Event, at: int) -> list[tuple[str, Step]]:
@@ -142,7 +151,7 @@ class Fold:
             self.clock = at
         steps: list[tuple[str, Step]] = []
         try:
-            if self.clock > before:
+            if self.clock > before and self.clock > self._next:
                 self._fire(self.clock, steps, undo)
             contact = event.contact
             state = self._state(contact)
@@ -155,7 +164,7 @@ class Fold:
             if step.state is not state:
                 if state is None and step.state is not None:
                     step.state.epoch = self._epoch
-                self._put(contact, step.state, undo)
+                self._put(contact, step.state, undo, 0 if state is None else state.due)
                 if step.state is not None and 0 < step.state.due < self.clock:
                     self._fire(self.clock, steps, undo)
         except Exception:
@@ -219,12 +228,21 @@ class Fold:
         state = self.changed[contact]
         return next_due(state) if state is not None else None
 
-    def _put(self, contact: str, state: ContactState | None, undo: list[tuple[str, ContactState | None, bool]]) -> None:
+    def _put(
+        self,
+        contact: str,
+        state: ContactState | None,
+        undo: list[tuple[str, ContactState | None, bool]],
+        expected: int = 0,
+    ) -> None:
+        """Keep a new state. ``expected``: a due time for which the contact stands in a heap already."""
         known = contact in self.changed
         undo.append((contact, self.changed.get(contact), known))
         self.changed[contact] = state
-        if state is not None and state.due:
+        if state is not None and state.due and state.due != expected:
             heappush(self._own, (state.due, contact))
+            if state.due < self._next:
+                self._next = state.due
 
     def _fire(
         self, bound: int, steps: list[tuple[str, Step]], undo: list[tuple[str, ContactState | None, bool]]
@@ -248,6 +266,7 @@ class Fold:
             own = self._own[0] if self._own else None
             first = base if own is None or (base is not None and base <= own) else own
             if first is None or first[0] >= bound:
+                self._next = NEVER if first is None else first[0]
                 return None
             if first is own:
                 heappop(self._own)
@@ -261,6 +280,7 @@ class Fold:
 
     def _restore(self, clock: int, undo: list[tuple[str, ContactState | None, bool]]) -> None:
         self.clock = clock
+        self._next = 0
         for contact, state, known in reversed(undo):
             if known:
                 self.changed[contact] = state

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 import re2
@@ -62,6 +63,9 @@ class LinkSet:
     def __init__(self, patterns: Sequence[str]) -> None:
         parsed = tuple(parse_pattern(pattern) for pattern in patterns)
         self._queries = tuple(frozenset(pattern.query) for pattern in parsed)
+        self._whole = any(self._queries)
+        # Links without recipient tokens repeat; 2,048 of them cost some hundred kilobytes.
+        self._known = lru_cache(maxsize=2048)(self._find)
         self._set = None
         if parsed:
             self._set = re2.Set.FullMatchSet()
@@ -73,8 +77,12 @@ class LinkSet:
         """Places in ``patterns`` of those that match, in order; empty for what is no web address. Never raises."""
         if self._set is None or len(url) > URL_LIMIT or _END in url:
             return ()
+        # Recipient tokens stand in the query: where no pattern compares one, links repeat without it.
+        return self._known(url if self._whole else url.partition("?")[0])
+
+    def _find(self, url: str) -> tuple[int, ...]:
         form, query = _common_form(url)
-        if form is None:
+        if form is None or self._set is None:
             return ()
         found = sorted(self._set.Match(form) or ())
         if not any(self._queries[place] for place in found):

@@ -10,41 +10,43 @@ The functions here change the ContactState they are given: the caller hands in i
 from __future__ import annotations
 
 from stagepost.journey.definition import Bots
-from stagepost.journey.sends import delivered_at
-from stagepost.journey.state import ContactState, number, send_key
+from stagepost.journey.sends import Named, delivered_at
+from stagepost.journey.state import ContactState, number
 
 HUMAN = -1
 MACHINE = -2
 
 
-def remember(state: ContactState, message: str | None, url: str | None, at: int, keep: int) -> None:
+def remember(state: ContactState, send: Named, url: str | None, at: int, keep: int) -> None:
     """Note a click of unknown origin as evidence; ``keep``: how many are kept, the newest by their own times."""
-    key = send_key(None, message)
-    if not key or not url:
+    if send.message is None or not send.key or not url:
         return
-    clicks = sorted((*state.null_clicks, (at, key, number(url))))
-    state.null_clicks = tuple(clicks[-keep:])
+    clicks = (*state.null_clicks, (at, send.key, number(url)))
+    if len(clicks) > 1 and clicks[-1] < clicks[-2]:
+        clicks = tuple(sorted(clicks))
+    state.null_clicks = clicks[-keep:]
 
 
-def judge(state: ContactState, bots: Bots | None, message: str | None, at: int, clock: int) -> int:
+def judge(state: ContactState, bots: Bots | None, send: Named, at: int, clock: int) -> int:
     """``HUMAN``, ``MACHINE``, or until when the click must be held. The click itself is already remembered."""
     if bots is None:
         return HUMAN
-    delivered = delivered_at(state, message, at)
+    delivered = delivered_at(state, send, at)
     if delivered is None:
         return HUMAN
-    if at - delivered <= bots.instant or in_burst(state, bots, message, at):
+    if at - delivered <= bots.instant or in_burst(state, bots, send, at):
         return MACHINE
     due = at + bots.hold
     return due if at - delivered <= bots.near and due >= clock else HUMAN
 
 
-def in_burst(state: ContactState, bots: Bots, message: str | None, at: int) -> bool:
+def in_burst(state: ContactState, bots: Bots, send: Named, at: int) -> bool:
     """Whether some span of ``burst_within`` that holds ``at`` holds enough distinct URLs of the message."""
-    key = send_key(None, message)
-    span = bots.burst_within
+    if send.message is None or len(state.null_clicks) < bots.burst_urls:
+        return False
+    key, span = send.key, bots.burst_within
     near = [(time, url) for time, of, url in state.null_clicks if of == key and at - span <= time <= at + span]
-    return any(
+    return len(near) >= bots.burst_urls and any(
         len({url for time, url in near if start <= time <= start + span}) >= bots.burst_urls
         for start in (at, *(time for time, _ in near if time < at))
     )

@@ -12,6 +12,7 @@ The Runs handed in here are the caller's own copies (``own``); a given state is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -27,13 +28,17 @@ from stagepost.events import (
     transition_id,
 )
 from stagepost.journey import register
-from stagepost.journey.compile import SUBSCRIPTIONS, JourneyProgram, Program, is_custom
+from stagepost.journey.compile import JourneyProgram, Program
 from stagepost.journey.conditions import NOTHING_SINCE_EXIT, OPENS_SINCE_EXIT, Hit, Leaf
 from stagepost.journey.result import Count
-from stagepost.journey.state import ACTIVE, EXITED, ContactState, Held, Run, copy_run, number
+from stagepost.journey.sends import NOTHING, Named
+from stagepost.journey.state import ACTIVE, EXITED, ContactState, Held, Run, campaign_number, copy_run, number
 
 LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 """What ends a run even beyond ``lateness``."""
+
+_text = lru_cache(maxsize=64)(rfc3339)
+"""A record names one time up to four times: 0.1 us instead of 0.9 for each but the first."""
 
 Touches = list[tuple[Leaf, int]]
 """Leaves that an event matched, with what it is to them (``conditions.FIRST``, ``THEN``)."""
@@ -49,8 +54,9 @@ class Scene(Struct, gc=False):
     """The event's own time, or the timer's due time."""
     clock: int
     type: str = ""
-    campaign: str | None = None
-    message: str | None = None
+    active: bool = False
+    """``quiet`` or ``no_click`` may count from such an event."""
+    send: Named = NOTHING
     event: Event | Held | None = None
     """What a record names as its cause; None for a timer."""
     timer: TimerRef | None = None
@@ -61,8 +67,11 @@ class Scene(Struct, gc=False):
     """Some timer may have changed, so the contact's first one must be looked up anew."""
 
 
-def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool, late: bool) -> None:
-    """Record in one journey what the event is to it, then move the contact if a rule of its own holds."""
+def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool) -> None:
+    """Record in one journey what the event is to it, then move the contact if a rule of its own holds.
+
+    ``calm``: a click that means disengagement. A held click is never late: it has only waited for its verdict.
+    """
     state = scene.state
     known = state.runs.get(journey.name)
     active = False
@@ -79,48 +88,51 @@ def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool, lat
         for leaf, bits in touches
         if leaf.reach > best and (active or leaf.staged if leaf.back is None else setback in leaf.back)
     ]
-    watching = journey.watches and _is_activity(scene.type, calm)
+    watching = scene.active and journey.watches and not calm
     if not counting and not watching:
         return
-    run = Run() if known is None else own(known)
-    since = register.consent_since(state, journey.definition.consent) if journey.definition.consent is not None else 0
-    hit = Hit(scene.at, 0, scene.clock - journey.definition.lateness, since)
+    if known is None:
+        run = Run()
+    else:
+        run = copy_run(known)
+        run.facts = known.facts.copy()  # its timers rarely change: ``_retime`` copies them
+    definition = journey.definition
+    since = register.consent_since(state, definition.consent) if definition.consent is not None else 0
     if watching:
         _watch(scene, journey, run)
         _retime(scene, run, journey.activity_timers if active else journey.staged_timers, since)
         if setback >= 0:
             _retime(scene, run, journey.back_timers[setback], since)
-    mine: list[Leaf] = []
-    for leaf, bits in counting:
-        if leaf.grouped and not _group(scene, hit):
-            continue
-        leaf.count(run, hit, bits)
-        if leaf.kind:
-            _retime(scene, run, (leaf,), since)
-        else:
-            mine.append(leaf)
-    if mine and not any(move.journey == journey.name for move in scene.moves):
-        decide(scene, journey, run, mine, touches, hit, late)
+    if counting:
+        mine: list[Leaf] = []
+        hit = Hit(scene.at, 0, scene.clock - definition.lateness, since)
+        for leaf, bits in counting:
+            if leaf.grouped and not _group(scene, hit):
+                continue
+            if leaf.count(run, hit, bits):
+                _retime(scene, run, (leaf,), since)
+            if not leaf.kind:
+                mine.append(leaf)
+        if mine and not (scene.moves and any(move.journey == journey.name for move in scene.moves)):
+            late = hit.at < hit.horizon and not isinstance(scene.event, Held)
+            decide(scene, journey, run, mine, touches, hit, late)
     if known is not None or watching or run.facts or run.status:
-        state.runs = {**state.runs, journey.name: run}
-
-
-def _is_activity(type_: str, calm: bool) -> bool:
-    """Whether ``quiet`` or ``no_click`` may count from such an event."""
-    if type_ == "email.clicked":
-        return not calm
-    return type_ == "email.opened" or type_ in SUBSCRIPTIONS or is_custom(type_)
+        runs = state.runs.copy()
+        runs[journey.name] = run
+        state.runs = runs
 
 
 def _watch(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     """Keep the newest times that ``quiet`` and ``no_click`` count from."""
     at = scene.at
     if scene.type == "email.opened":
-        run.opened = max(run.opened, at)
+        if at > run.opened:
+            run.opened = at
         if run.settled == NOTHING_SINCE_EXIT:
             run.settled = OPENS_SINCE_EXIT
         return
-    run.active = max(run.active, at)
+    if at > run.active:
+        run.active = at
     if run.status == EXITED:
         run.settled = 0
     if scene.type == "email.clicked" and journey.no_clicks and at >= run.clicked and at >= run.recovered:
@@ -205,14 +217,17 @@ def _may_return(journey: JourneyProgram, run: Run, at: int) -> bool:
 
 
 def _retime(scene: Scene, run: Run, leaves: Iterable[Leaf], since: int) -> None:
-    """Work out anew when these leaves are due, from the facts."""
-    scene.retimed = True
+    """Work out anew when these leaves are due, from the facts. The timers may still be those of the given run."""
     for leaf in leaves:
         due = leaf.retime(run, since)
+        if due == run.timers.get(leaf.key, 0):
+            continue
+        scene.retimed = True
+        run.timers = run.timers.copy()
         if due:
             run.timers[leaf.key] = due
         else:
-            run.timers.pop(leaf.key, None)
+            del run.timers[leaf.key]
 
 
 def retime_all(scene: Scene, journey: JourneyProgram, run: Run) -> None:
@@ -347,12 +362,12 @@ def _write(
             from_=source,
             to=to,
             kind=kind,
-            at=rfc3339(at),
+            at=_text(at),
             rule=rule,
             cause=_cause(scene),
             timer=scene.timer,
             credit=credit,
-            last_send=SendRef(last.campaign, last.message, rfc3339(last.at)) if last is not None else None,
+            last_send=SendRef(last.campaign, last.message, _text(last.at)) if last is not None else None,
             goal=goal,
             move=run.move,
             dwell_s=seconds(dwell) if dwell is not None else None,
@@ -365,8 +380,9 @@ def _write(
 def _credit(scene: Scene, journey: JourneyProgram) -> Credit | None:
     """The send that earned a record: that of its own e-mail event, else of the last human click in the window."""
     at = scene.at
-    if scene.type.startswith("email.") and (scene.campaign is not None or scene.message is not None):
-        return Credit(scene.campaign, scene.message, rfc3339(at), "direct")
+    send = scene.send
+    if scene.type.startswith("email.") and (send.campaign is not None or send.message is not None):
+        return Credit(send.campaign, send.message, _text(at), "direct")
     lens = scene.state.lenses.get(journey.lens)
     if lens is None:
         return None
@@ -374,7 +390,7 @@ def _credit(scene: Scene, journey: JourneyProgram) -> Credit | None:
         if click.at <= at:
             if at - click.at > journey.definition.attribution:
                 return None
-            return Credit(click.campaign, click.message, rfc3339(click.at), "last_click")
+            return Credit(click.campaign, click.message, _text(click.at), "last_click")
     return None
 
 
@@ -383,7 +399,7 @@ def _cause(scene: Scene) -> Cause | None:
     if event is None:
         return None
     machine = event.machine if isinstance(event, Event) else None
-    return Cause(event.id, scene.type, scene.campaign, scene.message, without_query(event.url), machine)
+    return Cause(event.id, scene.type, scene.send.campaign, scene.send.message, without_query(event.url), machine)
 
 
 def without_query(url: str | None) -> str | None:
@@ -394,10 +410,11 @@ def without_query(url: str | None) -> str | None:
 def _group(scene: Scene, hit: Hit) -> int:
     """What ``per: campaign`` and ``no_click`` count once, as a number; 0 for neither campaign nor message."""
     if not hit.group:
-        if scene.campaign is not None:
-            hit.group = number(f"campaign {scene.campaign}")
-        elif scene.message is not None:
-            hit.group = number(f"message {scene.message}")
+        send = scene.send
+        if send.campaign is not None:
+            hit.group = campaign_number(send.campaign)
+        elif send.message is not None:
+            hit.group = number(f"message {send.message}")
     return hit.group
 
 

@@ -13,6 +13,8 @@ from stagepost.journey.state import ContactState
 class Outcome(StrEnum):
     """The one accounting class of an event in the journey worker (design.md 6)."""
 
+    __hash__ = str.__hash__  # that of Enum is a function in Python, and every event is counted under its outcome
+
     APPLIED = "applied"
     LATE = "late"
     DUPLICATE = "duplicate"

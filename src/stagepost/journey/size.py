@@ -111,7 +111,7 @@ def _waiting(program: Program, journey: JourneyProgram) -> int:
     route = program.routes[HELD_TYPE]
     groups = [route.plain, route.calm_free]
     groups += (*route.by_campaign.values(), *route.by_glob.values(), *route.by_link.values())
-    leaves = {entry.leaf.key for group in groups for entry in group if entry.journey == journey.index}
+    leaves = {entry.touch[0].key for group in groups for entry in group if entry.journey == journey.index}
     return _name(journey.name) + FRONT + SMALL + len(leaves) * TIME
 
 

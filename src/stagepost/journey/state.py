@@ -11,8 +11,9 @@ Times are micros since the epoch; 0 stands for "never" (events before the year 2
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable
+from functools import lru_cache
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -221,9 +222,14 @@ copy_run: Callable[[Run], Run] = Run.__copy__  # type: ignore[attr-defined]
 """Shallow copies without the detour over ``copy.copy``, which takes 0.25 us instead of 0.1."""
 
 
+_hasher = hashlib.blake2b(digest_size=8)
+
+
 def digest(text: str) -> bytes:
     """Eight bytes that stand for an event id: a contact remembers some hundreds, so two meet once in 10^14 events."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    hasher = _hasher.copy()  # 0.7 us instead of 1.0 for a new one, which reads its arguments
+    hasher.update(text.encode("utf-8", "surrogatepass"))
+    return hasher.digest()
 
 
 def number(text: str) -> int:
@@ -231,14 +237,20 @@ def number(text: str) -> int:
 
     CRC-32, because it takes a quarter of the time of a digest, and five bytes when packed.
     """
-    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return crc32(text.encode("utf-8", "surrogatepass"))
+
+
+@lru_cache(maxsize=1024)
+def campaign_number(campaign: str) -> int:
+    """``number`` of a campaign where it must differ from that of any message. A stream is of few campaigns."""
+    return number(f"campaign {campaign}")
 
 
 def send_key(campaign: str | None, message: str | None) -> int:
     """What makes a send one: its message, else its campaign; 0 when it has neither."""
     if message is not None:
-        return number(message)
-    return number(f"campaign {campaign}") if campaign is not None else 0
+        return crc32(message.encode("utf-8", "surrogatepass"))
+    return campaign_number(campaign) if campaign is not None else 0
 
 
 _encode = msgspec.msgpack.Encoder().encode

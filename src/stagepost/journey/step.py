@@ -15,24 +15,26 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from stagepost.events import (
+    CONTACT_TYPES,
     DAY,
     Event,
     Membership,
     TimerRef,
+    Transition,
     rfc3339,
 )
 from stagepost.journey import machines, register, sends
 from stagepost.journey.compile import (
     COMMON_LENS,
     SUBSCRIPTIONS,
-    Entry,
+    Interest,
     JourneyProgram,
     LensProgram,
     Program,
     Route,
     program_of,
 )
-from stagepost.journey.conditions import Hit
+from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.moves import (
     Scene,
     Touches,
@@ -45,7 +47,7 @@ from stagepost.journey.moves import (
     stall,
     without_query,
 )
-from stagepost.journey.result import Outcome, Step
+from stagepost.journey.result import Count, Outcome, Step
 from stagepost.journey.state import (
     ACTIVE,
     CREDIT_CLICKS,
@@ -63,6 +65,7 @@ from stagepost.journey.state import (
     digest,
     first_due,
     next_due,
+    send_key,
 )
 
 __all__ = ["memberships", "next_due", "step_event", "step_tick"]
@@ -73,6 +76,7 @@ CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
 LATE_CREDIT = 7 * DAY
 """How far beyond lateness an event still finds the click before it."""
+NO_LINKS: tuple[int, ...] = ()
 URL_LIMIT = 1024
 """Characters of a held click's URL, which is kept for its record only."""
 
@@ -85,9 +89,9 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
     """
     if event.test:
         return Step(state, (), (), Outcome.TEST)
-    key = digest(event.id)
+    key, type_ = digest(event.id), event.type
     if state is None:
-        if event.type == "email.unknown" and event.contact.startswith("none:"):
+        if type_ == "email.unknown" and event.contact.startswith("none:"):
             return Step(None, (), (), Outcome.APPLIED)  # stands for nobody (providers.md 5.6)
         new = ContactState()
     elif state.erased:
@@ -96,20 +100,32 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         return Step(state, (), (), Outcome.DUPLICATE)
     else:
         new = copy_state(state)
-    if event.type == "contact.erased":
+    if type_ == "contact.erased":
         journeys = tuple(sorted(name for name, run in new.runs.items() if run.number))
         marker = ContactState(erased=clock, due=clock + ERASED_FOR)
         return Step(marker, (), (), Outcome.APPLIED, erased=journeys)
     _remember(new, key, clock)
-    campaign, message = sends.named(event)
-    scene = Scene(program, event.contact, new, at, clock, event.type, campaign, message, event)
-    _apply(scene, event)
+    route = program.routes.get(type_, program.custom)
+    send = sends.named(event)
+    counts: list[Count] = []
+    if route.record is not None:
+        route.record(new, event, send, at, counts)
+    outcome = _LATE if at < clock - program.lateness else _APPLIED
+    if route.facts_only:
+        return Step(new, (), tuple(counts), outcome)
+    moves: list[Transition] = []
+    scene = Scene(program, event.contact, new, at, clock, type_, route.active, send, event, None, moves, counts)
+    if route.always_acts:
+        _record_word(scene, event)
+    if route.engaging:
+        _engage(scene, route, event)
+    elif route.always_acts or event.machine is not True:
+        _act(scene, route, event)
     if scene.retimed:
         new.due = first_due(new)
-    if len(scene.moves) > 1:
-        scene.moves.sort(key=lambda move: move.journey)
-    outcome = _LATE if at < clock - program.lateness else _APPLIED
-    return Step(new, tuple(scene.moves), tuple(scene.counts), outcome, scene.refused)
+    if len(moves) > 1:
+        moves.sort(key=lambda move: move.journey)
+    return Step(new, tuple(moves), tuple(counts), outcome, scene.refused)
 
 
 def step_tick(program: Program, contact: str, state: ContactState) -> Step:
@@ -158,121 +174,72 @@ def memberships(contact: str, step: Step) -> tuple[Membership, ...]:
 # Events
 
 
-def _apply(scene: Scene, event: Event) -> None:
-    """Record the facts of the event, then let each journey that it touches act."""
-    program, state, type_, at = scene.program, scene.state, scene.type, scene.at
-    route = program.routes.get(type_, program.custom)
-    if route.kind == "email":
-        sends.record(state, event, scene.campaign, scene.message, at, scene.counts)
-        if type_ == "email.unsubscribed":
-            if register.withdraw(state, event, at):
-                sends.record_withdrawal(state, event, scene.campaign, scene.message, at, scene.counts)
-        elif type_ in SUBSCRIPTIONS:
-            register.give_back(state, event, at)
-    elif type_ == "contact.subscribed":
-        register.give_back(state, event, at)
-    elif route.kind == "contact":
+def _record_word(scene: Scene, event: Event) -> None:
+    """Record what the event says of the contact's will."""
+    if scene.type == "email.unsubscribed":
+        if register.withdraw(scene.state, event, scene.at):
+            sends.record_withdrawal(scene.state, event, scene.send, scene.at, scene.counts)
+    elif scene.type in SUBSCRIPTIONS:
+        register.give_back(scene.state, event, scene.at)
+    elif scene.type in CONTACT_TYPES:
         _consent(scene, event)
-    if event.machine is True and not route.always_acts:
-        return
-    if not route.engaging:
-        touched = _touched(program, route, event, at, state, ())
-        if program.older:
-            touched = _of_their_version(program, state, touched)
-        links: Sequence[int] = ()
-    else:
-        if route.kind == "email" and not sends.is_human(event):
-            return
-        variant = event.variant is not UNSET and route.kind == "email"
-        click = type_ == "email.clicked"
-        links = program.links_of(event.url) if click and event.url else ()
-        touched = {} if variant else _touched(program, route, event, at, state, links)
-        if program.older:
-            touched = _of_their_version(program, state, touched)
-        if program.by_purpose and not variant:
-            scene.refused = _refuse(scene, touched)
-        if click:
-            touched = _click(scene, event, links, touched, not variant)
-    for index in sorted(touched) if len(touched) > 1 else touched:
-        journey = program.journeys[index]
-        calm = bool(links) and not journey.disengaged.isdisjoint(links)
-        act(scene, journey, touched[index], calm, at < scene.clock - journey.definition.lateness)
 
 
-def _touched(
-    program: Program, route: Route, event: Event, at: int, state: ContactState, links: Sequence[int]
-) -> dict[int, Touches]:
-    """By journey, the leaves that the event matches; a journey that only watches has none."""
-    touched: dict[int, Touches] = {}
-    if route.idle:
-        return touched
-    for index in route.watchers:
-        touched[index] = []
-    if route.plain:
-        _match(route.plain, event, at, state, touched)
-    campaign = event.campaign
-    if campaign is not None:
-        if route.by_campaign and (entries := route.by_campaign.get(campaign)):
-            _match(entries, event, at, state, touched)
-        if route.by_glob:
-            for glob in program.globs_of(campaign):
-                _match(route.by_glob.get(glob, ()), event, at, state, touched)
-    if links and route.by_link:
-        _match_links(route, event, at, state, links, touched)
-    if route.calm_free:
-        if links:
-            entries = [e for e in route.calm_free if program.journeys[e.journey].disengaged.isdisjoint(links)]
-            _match(entries, event, at, state, touched)
-        else:
-            _match(route.calm_free, event, at, state, touched)
-    return touched
+def _act(scene: Scene, route: Route, event: Event) -> None:
+    """Let each journey act that has to do with the event, in order of their names."""
+    for interest in _interests(scene, route, event, NO_LINKS):
+        touches = _touches(scene, interest, event)
+        if touches or interest.watches:
+            act(scene, interest.journey, touches, False)
 
 
-def _of_their_version(program: Program, state: ContactState, touched: dict[int, Touches]) -> dict[int, Touches]:
-    """Without the versions that this contact's runs are not on."""
-    return {index: found for index, found in touched.items() if _is_on(program, state, program.journeys[index])}
+def _interests(scene: Scene, route: Route, event: Event, links: tuple[int, ...]) -> Sequence[Interest]:
+    """What the journeys have to do with the event that may see it."""
+    found = route.interests(event.campaign if route.named else None, links)
+    if scene.refused or scene.program.older:
+        return [interest for interest in found if _is_on(scene, interest.journey)]
+    return found
 
 
-def _is_on(program: Program, state: ContactState, journey: JourneyProgram) -> bool:
-    return program_of(program, journey.name, state.runs.get(journey.name)) is journey
+def _touches(scene: Scene, interest: Interest, event: Event) -> Touches:
+    """The leaves of one journey that the event matches."""
+    at, state = scene.at, scene.state
+    touches = [entry.touch for entry in interest.entries if entry.match is None or entry.match(event, at, state)]
+    if interest.several and len(touches) > 1:
+        # A click under two links of one condition is one match; an event may be both first and then of ``missed``.
+        known: dict[Leaf, int] = {}
+        for leaf, bits in dict.fromkeys(touches):
+            known[leaf] = known.pop(leaf, 0) | bits
+        return list(known.items())
+    return touches
 
 
-def _match(entries: Iterable[Entry], event: Event, at: int, state: ContactState, touched: dict[int, Touches]) -> None:
-    for entry in entries:
-        if entry.match is None or entry.match(event, at, state):
-            leaf, bits = entry.leaf, entry.bits
-            found = touched.setdefault(entry.journey, [])
-            if leaf.kind == "missed":  # an event may be its first and its then, and each in several ways
-                bits |= sum(known for other, known in found if other is leaf)
-                found[:] = [pair for pair in found if pair[0] is not leaf]
-            found.append((leaf, bits))
-
-
-def _match_links(
-    route: Route, event: Event, at: int, state: ContactState, links: Sequence[int], touched: dict[int, Touches]
-) -> None:
-    """A click under two links of one condition is one match of it; one way to match it is enough."""
-    found: dict[tuple[int, int], Entry] = {}
-    for link in links:
-        for entry in route.by_link.get(link, ()):
-            key = id(entry.leaf), entry.bits
-            if key not in found and (entry.match is None or entry.match(event, at, state)):
-                found[key] = entry
-    _match(found.values(), event, at, state, touched)
-
-
-def _refuse(scene: Scene, touched: dict[int, Touches]) -> tuple[str, ...]:
-    """Take out the journeys that may not see engagement of this time for lack of consent; returns their names."""
+def _engage(scene: Scene, route: Route, event: Event) -> None:
+    """Opens, clicks, replies and custom activities: they take a person, and in some journeys consent."""
     program = scene.program
-    refused = []
-    for indexes in program.by_purpose.values():
-        for index in indexes:
-            journey = program.journeys[index]
-            if program.older and not _is_on(program, scene.state, journey):
-                continue
-            if not _consented(scene.state, journey, scene.at):
-                touched.pop(index, None)
-                refused.append(journey.name)
+    email = route.kind == "email"
+    if event.machine is True or (email and not sends.is_human(event)):
+        return
+    counted = not email or event.variant is UNSET
+    if counted and program.by_purpose:
+        scene.refused = _refused(scene)
+    if scene.type == "email.clicked":
+        _click(scene, route, event, counted)
+    elif counted:
+        _act(scene, route, event)
+
+
+def _is_on(scene: Scene, journey: JourneyProgram) -> bool:
+    """Whether it is the version that the contact's run is on, and may see what happens."""
+    if journey.name in scene.refused:
+        return False
+    return program_of(scene.program, journey.name, scene.state.runs.get(journey.name)) is journey
+
+
+def _refused(scene: Scene) -> tuple[str, ...]:
+    """Names of the journeys that may not see engagement of this time for lack of consent."""
+    journeys = [scene.program.journeys[index] for indexes in scene.program.by_purpose.values() for index in indexes]
+    refused = (j.name for j in journeys if _is_on(scene, j) and not _consented(scene.state, j, scene.at))
     return tuple(sorted(refused))
 
 
@@ -285,10 +252,12 @@ def _consent(scene: Scene, event: Event) -> None:
     """Let a word on consent act where it is the newest: timers start, or the run and what was stored end."""
     program, state = scene.program, scene.state
     given = event.type == "contact.consent_given"
-    asking = [
-        journey for indexes in program.by_purpose.values() for journey in map(program.journeys.__getitem__, indexes)
-    ]
-    before = {journey.name: register.consent_since(state, journey.definition.consent) for journey in asking}
+    asking = [program.journeys[index] for indexes in program.by_purpose.values() for index in indexes]
+    before = {
+        journey.name: register.consent_since(state, journey.definition.consent)
+        for journey in asking
+        if _is_on(scene, journey)
+    }
     for purpose in register.record_consent(state, event, scene.at):
         if purpose:
             names: Iterable[str] = (purpose,)
@@ -300,7 +269,7 @@ def _consent(scene: Scene, event: Event) -> None:
             if not given and journey.lens in state.lenses:
                 state.lenses = {key: lens for key, lens in state.lenses.items() if key != journey.lens}
                 scene.retimed = True
-            if known is None or (program.older and not _is_on(program, state, journey)):
+            if known is None or not _is_on(scene, journey):
                 continue
             run = own(known)
             if given:
@@ -308,10 +277,12 @@ def _consent(scene: Scene, event: Event) -> None:
             else:
                 _forget_engagement(scene, journey, run)
             state.runs = {**state.runs, journey.name: run}
-            del before[journey.name]
+            before.pop(journey.name, None)
     for journey in asking:  # an older word does not decide, but may move the time from which timers count
         since = register.consent_since(state, journey.definition.consent)
-        if before.get(journey.name, since) != since and (known := state.runs.get(journey.name)) is not None:
+        if before.get(journey.name, since) == since or not _is_on(scene, journey):
+            continue
+        if (known := state.runs.get(journey.name)) is not None:
             run = own(known)
             retime_all(scene, journey, run)
             state.runs = {**state.runs, journey.name: run}
@@ -331,69 +302,81 @@ def _forget_engagement(scene: Scene, journey: JourneyProgram, run: Run) -> None:
 # Clicks: who made them
 
 
-def _click(
-    scene: Scene, event: Event, links: Sequence[int], touched: dict[int, Touches], counted: bool
-) -> dict[int, Touches]:
-    """Judge a click once for each lens, and record it where a person made it; returns the journeys that may act now."""
+def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
+    """Judge a click once for each lens, and record it where a person made it; journeys act on it now or later."""
     program, state, at = scene.program, scene.state, scene.at
     unknown = event.machine is None
-    if unknown and counted:
-        machines.remember(state, scene.message, event.url, at, program.burst_keep)
-    acting: dict[int, Touches] = {}
+    links: tuple[int, ...] = ()
+    touched: list[tuple[JourneyProgram, Touches]] = []
+    if counted:
+        if unknown:
+            machines.remember(state, scene.send, event.url, at, program.burst_keep)
+        links = program.links_of(event.url) if event.url else ()
+        for interest in _interests(scene, route, event, links):
+            touches = _touches(scene, interest, event)
+            if touches or interest.watches:
+                touched.append((interest.journey, touches))
+    acting: list[tuple[JourneyProgram, Touches]] = []
     for lens in program.lenses:
         if not counted and lens.key != COMMON_LENS:
             continue
         if lens.consent is not None and not _consented(state, lens, at):
             continue
-        verdict = machines.judge(state, lens.bots, scene.message, at, scene.clock) if unknown else machines.HUMAN
+        verdict = machines.judge(state, lens.bots, scene.send, at, scene.clock) if unknown else machines.HUMAN
         if verdict == machines.MACHINE:
             _mark_machine(scene, lens.key)
             continue
-        mine = {index: found for index, found in touched.items() if program.journeys[index].lens == lens.key}
+        mine = [pair for pair in touched if pair[0].lens == lens.key]
         held = state.lenses[lens.key].held if lens.key in state.lenses else ()
         if verdict == machines.HUMAN or len(held) >= HELD_CLICKS:
             _human_click(scene, lens.key, counted)
-            acting.update(mine)
+            acting += mine
             continue
         waiting: dict[str, tuple[int, ...]] = {"": ()}
-        for index in sorted(mine):
-            journey = program.journeys[index]
+        for journey, touches in mine:
             if at < scene.clock - journey.definition.lateness:
-                acting[index] = mine[index]
+                acting.append((journey, touches))
             else:
-                calm = not journey.disengaged.isdisjoint(links)
-                waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in mine[index]))
+                calm = _is_calm(journey, links)
+                waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in touches))
         url = without_query(event.url)
-        click = Held(
-            verdict, at, event.id, scene.campaign, scene.message, url[:URL_LIMIT] if url else None, counted, waiting
-        )
+        campaign, message = scene.send.campaign, scene.send.message
+        click = Held(verdict, at, event.id, campaign, message, url[:URL_LIMIT] if url else None, counted, waiting)
         _set_held(scene, lens.key, (*held, click))
-    return acting
+    if len(program.lenses) > 1:
+        acting.sort(key=lambda pair: pair[0].index)
+    for journey, touches in acting:
+        act(scene, journey, touches, _is_calm(journey, links))
+
+
+def _is_calm(journey: JourneyProgram, links: tuple[int, ...]) -> bool:
+    """Whether a click under these links means disengagement."""
+    return bool(links) and not journey.disengaged.isdisjoint(links)
 
 
 def _human_click(scene: Scene, lens: int, counted: bool) -> None:
     """A person clicked: remember it for credit, and count it."""
-    state, campaign, message, at = scene.state, scene.campaign, scene.message, scene.at
+    state, send, at = scene.state, scene.send, scene.at
     if lens == COMMON_LENS:
-        sends.record_human_click(state, campaign, message, at, counted, scene.counts)
-    if not counted or (campaign is None and message is None):
+        sends.record_human_click(state, send, at, counted, scene.counts)
+    if not counted or (send.campaign is None and send.message is None):
         return
     known = state.lenses.get(lens) or Lens()
-    clicks = (*known.clicks, SendAt(at, campaign, message))
+    clicks = (*known.clicks, SendAt(at, send.campaign, send.message))
     if len(clicks) > 1:
         # Sorted by time, equal times by arrival. Of what no event may look back to, the newest stays. Withdrawals and
         # the ``first`` of ``missed`` earn credit beyond lateness too: for as long again as the usual window.
+        if at < clicks[-2].at:
+            clicks = tuple(sorted(clicks, key=lambda click: click.at))
         settled = scene.clock - scene.program.lateness - LATE_CREDIT
-        ordered = sorted(clicks, key=lambda click: click.at)
-        while len(ordered) > CREDIT_CLICKS or (len(ordered) > 1 and ordered[1].at <= settled):
-            del ordered[0]
-        clicks = tuple(ordered)
+        while len(clicks) > CREDIT_CLICKS or (len(clicks) > 1 and clicks[1].at <= settled):
+            clicks = clicks[1:]
     state.lenses = {**state.lenses, lens: Lens(clicks, known.held)}
 
 
 def _mark_machine(scene: Scene, lens: int) -> None:
     if lens == COMMON_LENS:
-        sends.mark(scene.state, scene.campaign, scene.message, scene.at, MACHINE)
+        sends.mark(scene.state, scene.send, scene.at, MACHINE)
 
 
 def _set_held(scene: Scene, lens: int, held: tuple[Held, ...]) -> None:
@@ -409,12 +392,12 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     lens = state.lenses[lens_key]
     click = lens.held[place]
     scene.at = click.at
-    scene.type = HELD_TYPE
-    scene.campaign, scene.message = click.campaign, click.message
+    scene.type, scene.active = HELD_TYPE, True
+    scene.send = sends.Named(send_key(click.campaign, click.message), click.campaign, click.message)
     waiting = {journey: bits for journey, bits in click.waiting.items() if journey != name}
     if name == "":
         known = next((lens for lens in program.lenses if lens.key == lens_key), None)
-        if known is None or known.bots is None or machines.in_burst(state, known.bots, click.message, click.at):
+        if known is None or known.bots is None or machines.in_burst(state, known.bots, scene.send, click.at):
             _mark_machine(scene, lens_key)
             waiting = {}
         else:
@@ -429,7 +412,7 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     scene.event = click
     calm, *matched = click.waiting[name]
     touches = [(leaf, code & 3) for code in matched if (leaf := journey.leaves.get(code >> 2)) is not None]
-    act(scene, journey, touches, bool(calm), late=False)
+    act(scene, journey, touches, bool(calm))
 
 
 # Timers

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagepost.engine.intake import EVENT_LIMIT, Incoming, read_event
-from stagepost.events import DAY, HOUR, Reason, Rejected, parse_rfc3339
+from stagepost.events import DAY, HOUR, Reason, Rejected, parse_rfc3339, rfc3339
 
 NOW = parse_rfc3339("2026-11-02T12:00:00Z")
 GOOD: dict[str, Any] = {"id": "e1", "type": "order.completed", "occurred_at": "2026-11-02T09:00:00Z", "contact": "c1"}
@@ -173,3 +173,33 @@ def test_no_bytes_raise(value: bytes) -> None:
 def test_no_object_raises_and_an_accepted_one_lies_in_time(changes: dict[str, Any]) -> None:
     result = read_event(msgspec.json.encode({**GOOD, **changes}), broker_time=NOW)
     assert isinstance(result, Rejected) or result.at <= NOW + DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2026-11-02T09:14:07.120Z", "2026-11-02T10:14:07.120+01:00"),
+        ("2026-11-02T23:59:59.999Z", "2026-11-02T23:59:59.999000Z"),
+        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999000Z"),
+    ],
+)
+def test_a_time_is_the_same_in_every_form(text: str, same: str) -> None:
+    assert parse_rfc3339(same) == parse_rfc3339(text)
+    assert text == rfc3339(parse_rfc3339(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-02T09:60:07.120Z",
+        "2026-11-02T09:14:60.120Z",
+        "2026-11-02T24:14:07.120Z",
+        "2026-11-31T09:14:07.120Z",
+        "2026-11-02T09:14:07,120Z",
+        "2026-11-02T09:14:+7.120Z",
+        "2026-11-02T09:14:\u0660\u0667.120Z",
+    ],
+)
+def test_what_is_no_time_is_refused_in_the_form_that_is_read_fast(text: str) -> None:
+    with pytest.raises(ValueError, match="RFC 3339"):
+        parse_rfc3339(text)

@@ -142,6 +142,14 @@ def test_every_record_falls_into_exactly_one_class(processor: JourneyProcessor) 
     assert counts["events_dead_lettered_total", "undecodable"] == 1
 
 
+def test_a_contact_known_here_still_needs_its_own_key(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    commit(processor, partition, record(0, START))
+    plan = commit(processor, partition, record(1, START, key=STRANGER.encode()))
+
+    assert [ANN.encode()] == [emit.key for emit in plan.emits if emit.topic == Topic.EVENTS]
+
+
 def test_a_misplaced_event_goes_on_under_its_contact_and_leaves_no_trace_here(processor: JourneyProcessor) -> None:
     sent = msgspec.structs.replace(record(0, START, contact=STRANGER), headers=(("traceparent", b"00-1"),))
     plan = commit(processor, processor.open(0, PARTITIONS, None), sent)

@@ -59,6 +59,29 @@ def test_the_index_stays_as_small_as_its_contacts() -> None:
     assert (9_999, "a") == index.peek()
 
 
+def test_dead_entries_before_the_first_live_one_can_be_forgotten() -> None:
+    index = TimerIndex()
+    for due in (3, 5, 7):
+        index.set("a", due)
+    index.tidy()
+
+    assert [(7, "a")] == index._heap
+
+
+def test_a_timer_that_began_within_the_fold_fires_as_soon_as_the_clock_passes_it() -> None:
+    partition = began("early")
+    fold = fold_of(partition)
+    fold.event(event("1d", "other.thing", contact="x"), START + span("1d"))
+    fold.event(event("0d12h", "begin.now", contact="late"), START + span("12h"))
+
+    assert [("early", "2d a -> out")] == moved(
+        fold.event(event("2d1h", "other.thing", contact="x"), START + span("2d1h"))
+    )
+    assert [("late", "2d12h a -> out")] == moved(
+        fold.event(event("2d13h", "other.thing", contact="x"), START + span("2d13h"))
+    )
+
+
 def test_timers_passed_fire_before_the_event_each_in_a_step_of_its_own() -> None:
     fold = fold_of(began("y", "x"))
 

@@ -70,6 +70,13 @@ def test_all_matching_patterns_are_named_in_order() -> None:
     assert links.match("https://example.com/a/b") == (0, 2)
 
 
+def test_a_pattern_with_a_query_tells_apart_what_the_others_take_for_the_same_link() -> None:
+    links = LinkSet(["example.com/a", "example.com/a?plan=pro"])
+
+    assert (0, 1) == links.match("https://example.com/a?plan=pro&token=1")
+    assert (0,) == links.match("https://example.com/a?plan=free&token=2")
+
+
 def test_an_empty_set_matches_nothing() -> None:
     assert LinkSet([]).match("https://example.com/") == ()
 
