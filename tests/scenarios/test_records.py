@@ -200,7 +200,7 @@ def test_membership_carries_stalled_until_the_next_move() -> None:
 
     partition.batch([BEGIN, event("3d1s", "x.other"), event("4d", "x.b")])
 
-    found = [m for _, step in partition.steps for m in memberships(partition.program, "c", step)]
+    found = [m for _, step in partition.steps for m in memberships("c", step)]
     assert [("a", ()), ("a", ("stalled",)), ("b", ())] == [(m.stage, m.flags) for m in found]
 
 
@@ -214,7 +214,7 @@ def test_membership_says_run_place_best_status_and_goal() -> None:
 
     partition.batch([BEGIN, event("1d", "x.b"), event("2d", "x.s"), event("3d", "x.out")])
 
-    found = [m for _, step in partition.steps for m in memberships(partition.program, "c", step)]
+    found = [m for _, step in partition.steps for m in memberships("c", step)]
     common = {"journey": "j", "contact": "c", "run": "c/j/1", "version": "v1"}
     assert [
         Membership(stage="a", since="2026-03-02T00:00:00.000Z", best="a", status="active", goal=False, **common),
