@@ -6,6 +6,7 @@ The same for every provider. May not contain: a provider's name for anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, structs
@@ -20,7 +21,7 @@ from stagepost.normalise.times import Moment, plausible
 VERSION = 1
 
 
-class Facts(Struct, frozen=True, kw_only=True):
+class Facts(Struct, frozen=True, kw_only=True, gc=False):
     """One (provider event, recipient), in the vocabulary but for what all providers share.
 
     ``id_parts``: the provider's row of providers.md 5.4. ``campaigns``: places of a campaign by name, in the provider's
@@ -81,7 +82,7 @@ def assemble(
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),
         type=facts.type,
         occurred_at=rfc3339(moment.at),
-        received_at=rfc3339(post.received_at),
+        received_at=_received(post.received_at),
         contact=contact,
         recipient=recipient,
         provider=post.provider,
@@ -105,6 +106,12 @@ def assemble(
         v=VERSION,
         **extra,
     )
+
+
+@lru_cache(maxsize=64)
+def _received(at: int) -> str:
+    """Asked again for every event of a post."""
+    return rfc3339(at)
 
 
 def _with_mail_headers(facts: Facts, account: AccountConfig) -> Facts:
@@ -161,7 +168,7 @@ class _Cut:
     def tags(self, found: tuple[str, ...]) -> tuple[str, ...]:
         if len(found) > values.TAGS:
             self.names.add("tags")
-        return tuple(self.string("tags", tag) for tag in found[: values.TAGS])
+        return tuple([self.string("tags", tag) for tag in found[: values.TAGS]])
 
     def smtp(self, smtp: Smtp) -> Smtp:
         return Smtp(smtp.code, self.string("smtp", smtp.enhanced), self.string("smtp", smtp.text))
@@ -173,7 +180,7 @@ class _Cut:
             if value is None:
                 continue
             found = values.metadata_value(value)
-            size += len(key.encode("utf-8", "replace")) + len(found.encode("utf-8", "replace"))
+            size += values.size_of(key) + values.size_of(found)
             if len(kept) == values.METADATA_KEYS or size > values.METADATA_LIMIT:
                 self.names.add("metadata")
                 break

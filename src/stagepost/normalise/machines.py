@@ -5,6 +5,7 @@ What needs history (``instant``, ``burst``) the journey worker judges. Suspicion
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -46,7 +47,11 @@ _SCANNERS = (
 )
 
 
-class Verdict(Struct, frozen=True):
+_REMEMBERED = 512
+"""Characters of a user agent; a longer one is nobody's and is looked at anew."""
+
+
+class Verdict(Struct, frozen=True, gc=False):
     """``machine`` None: the event alone does not tell."""
 
     machine: bool | None = None
@@ -59,11 +64,18 @@ def judge(user_agent: Any, *, is_open: bool, flag: bool | None = None, flag_kind
     if flag:
         return Verdict(True, flag_kind, ("provider_flag",))
     agent = user_agent.strip() if isinstance(user_agent, str) else ""
-    folded = agent.lower()
     if is_open and agent == _APPLE_PROXY:
         return Verdict(True, "privacy_proxy", ("ua_privacy_proxy",))
+    kind = _kind_of(agent) if len(agent) <= _REMEMBERED else _kind_of.__wrapped__(agent)
+    if kind == "scanner":
+        return Verdict(True, kind, ("ua_scanner",))
+    return Verdict(flag, kind)
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(agent: str) -> str | None:
+    """Kept for a while: a few hundred mail programs make most of all opens."""
+    folded = agent.lower()
     if any(name in folded for name in _SCANNERS):
-        return Verdict(True, "scanner", ("ua_scanner",))
-    if any(name in folded for name in _IMAGE_PROXIES):
-        return Verdict(flag, "image_proxy")
-    return Verdict(flag)
+        return "scanner"
+    return "image_proxy" if any(name in folded for name in _IMAGE_PROXIES) else None

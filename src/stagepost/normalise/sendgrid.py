@@ -58,6 +58,8 @@ _KNOWN = frozenset(
     "bounce_classification mc_stats mc_pod_id phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject "
     "account_id".split()
 )
+_NO_VERDICT = Verdict()
+
 _KNOWN_BEGINNINGS = ("sg_template_", "singlesend_", "template_", "marketing_campaign_")
 
 
@@ -76,7 +78,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             id_parts=(
                 event,
                 message or "",
-                *(values.raw(part.get(key)) for key in ("timestamp", "url", "asm_group_id", "attempt", "reason")),
+                *[values.raw(part.get(key)) for key in ("timestamp", "url", "asm_group_id", "attempt", "reason")],
             ),
             provider_event=event,
             message=message,
@@ -161,6 +163,6 @@ def _campaigns(part: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
     if event not in ("open", "click"):
-        return Verdict()
+        return _NO_VERDICT
     flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
     return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")

@@ -23,6 +23,8 @@ ID_LIMIT = 256
 
 def text(value: Any) -> str | None:
     """A non-empty string, a number as its digits, a truth value as JSON has it; None for everything else."""
+    if value is None:
+        return None  # most fields of most parts: asked first, it takes a third off
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bool):
@@ -64,6 +66,8 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def strings(value: Any) -> tuple[str, ...]:
     """A list of texts, also where a single text stands for a list of one."""
+    if isinstance(value, str):
+        return (found,) if (found := value.strip()) else ()
     items = value if isinstance(value, list) else [value]
     return tuple(found for item in items if (found := text(item)) is not None)
 
@@ -76,6 +80,11 @@ def embedded(value: Any) -> Any:
     if isinstance(found, Rejected) or any(isinstance(part, Rejected) for part in found):
         return None
     return found if value.lstrip().startswith("[") else found[0] if len(found) == 1 else None
+
+
+def size_of(value: str) -> int:
+    """Bytes of UTF-8."""
+    return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
 
 
 def shortened(value: str, limit: int) -> str:
@@ -94,9 +103,9 @@ def metadata_value(value: Any) -> str:
 def id_text(value: Any) -> str | None:
     """An id that may become a key: non-empty text of at most 256 bytes without NUL."""
     found = text(value)
-    if found is None or len(found.encode("utf-8", "replace")) > ID_LIMIT or "\x00" in found:
+    if found is None or "\x00" in found:
         return None
-    return found
+    return found if shortened(found, ID_LIMIT) is found else None
 
 
 def unbracketed(value: Any) -> str | None:
