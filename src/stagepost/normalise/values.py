@@ -67,7 +67,8 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def strings(value: Any) -> tuple[str, ...]:
     """A list of texts, also where a single text stands for a list of one."""
     if isinstance(value, str):
-        return (found,) if (found := value.strip()) else ()
+        only = value.strip()
+        return (only,) if only else ()
     items = value if isinstance(value, list) else [value]
     return tuple(found for item in items if (found := text(item)) is not None)
 
