@@ -41,7 +41,7 @@ class AlertDesk:
         self._log = logger("stagepost.notify")
         self.couriers: tuple[Courier, ...] = ()
         self.caught_up = False
-        self.redis_error: str | None = "Redis was not asked yet"
+        self.redis_error: str | None = "what was sent was not read from Redis yet"
 
     @property
     def ready(self) -> bool:
@@ -115,7 +115,8 @@ class AlertDesk:
             if self.caught_up and (self._loaded_at is None or time.monotonic() - self._loaded_at > RELOAD_S):
                 await self._load()
             await self._sent.write()
-            self._redis_said(None)
+            if self._loaded_at is not None:
+                self._redis_said(None)
         except SlowDown as error:
             self._redis_said(str(error))
 
