@@ -259,6 +259,25 @@ def test_a_child_that_fires_with_its_parent_is_held_back(installation: Installat
     assert {f"{B}:2", f"{A}:1"} == set(listener.keys()[1:])
 
 
+def test_what_is_held_back_while_its_receiver_is_down_is_told_when_nothing_holds_it_back(
+    installation: Installation, stack: ExitStack
+) -> None:
+    [port] = free_ports(1)
+    down = Listener(url=f"http://127.0.0.1:{port}/alerts")
+    worker = started(stack, installation, webhook(down))
+    account = {"type": "account", "id": "default"}
+    publish(installation, alert_record(A, 1))
+    wait_for(lambda: worker.total("stagepost_notifications_total", 'result="failed"') > 0, 10, "an attempt", worker.log)
+    publish(installation, alert_record(B, 1, scope=account, evidence={"excess": 500.0}))
+    time.sleep(SETTLED_S)
+    stack.enter_context(listening(down, port))
+    wait_for(lambda: down.keys() == [f"{B}:1"], 20, "the parent is announced", worker.log)
+    time.sleep(SETTLED_S)
+    publish(installation, alert_record(B, 2, "resolved", scope=account))
+    wait_for(lambda: len(down.requests) == 3, 20, "the child is told", worker.log)
+    assert ([f"{A}:1"], [f"{B}:1", f"{B}:2"]) == (keys_of(down, A), keys_of(down, B))
+
+
 def test_two_workers_share_the_partitions_and_repeat_nothing(installation: Installation, stack: ExitStack) -> None:
     listener = stack.enter_context(listening(Listener()))
     workers = [started(stack, installation, webhook(listener)) for _ in range(2)]

@@ -294,6 +294,7 @@ def test_what_was_held_back_when_it_ended_stays_untold(
     parent_end: str | None, expected: list[int | Why], named: list[str]
 ) -> None:
     incidents = known(sized(A, 30.0, scope=ACCOUNT), sized(B, 10.0), ended(B, "2026-05-04T11:00:00Z"))
+    assert [Why.NEVER_ANNOUNCED] == all_told(incidents, B), "the parent goes on, as far as is known"
     if parent_end is not None:
         incidents.take(ended(A, parent_end, scope=ACCOUNT), NOW, NOW)
     assert expected == all_told(incidents, B)
@@ -309,6 +310,11 @@ def test_what_began_after_it_had_ended_holds_nothing_back() -> None:
     incidents = known(sized(B, 10.0), over, sized(A, 90.0, scope=ACCOUNT, fired_at=later))
     assert [1, 2, Why.ALREADY_SENT] == all_told(incidents, B)
     assert [Why.NEVER_ANNOUNCED] == all_told(known(sized(B, 10.0), over, parent), B)
+    culprit, whole = sized(C, 29.0, fired_at=later), ended(A, "2026-05-04T11:00:00Z", scope=ACCOUNT)
+    incidents = known(sized(A, 30.0, scope=ACCOUNT), whole, culprit)
+    assert [1, 2, Why.ALREADY_SENT] == all_told(incidents, A)
+    incidents.take(ended(C, "2026-05-04T12:00:00Z", fired_at=later), NOW, NOW)
+    assert [1, 2, Why.ALREADY_SENT] == all_told(incidents, A)
 
 
 def test_where_records_do_not_say_when_it_ended_the_broker_does() -> None:
