@@ -57,6 +57,11 @@ def webhook(listener: Listener) -> dict[str, str]:
     return {"url": listener.url, "type": "webhook"}
 
 
+def keys_of(listener: Listener, incident_id: str) -> list[str]:
+    """Of one incident; several go out in any order."""
+    return [request.key for request in listener.requests if request.key.startswith(incident_id)]
+
+
 def publish(installation: Installation, *values: bytes) -> None:
     """As ``rollup`` does: the key is the fingerprint."""
     installation.produce("email.alerts", [(json.loads(value)["fingerprint"], value, []) for value in values])
@@ -73,6 +78,32 @@ def test_each_revision_arrives_once(installation: Installation, stack: ExitStack
     assert [f"{A}:1", f"{A}:2", f"{A}:3"] == listener.keys()
 
 
+def test_what_fires_and_ends_within_the_group_wait_is_told_in_order(
+    installation: Installation, stack: ExitStack
+) -> None:
+    listener = stack.enter_context(listening(Listener()))
+    worker = started(stack, installation, webhook(listener))
+    publish(installation, alert_record(A, 1), alert_record(A, 2), alert_record(A, 3, "resolved"))
+    wait_for(lambda: len(listener.requests) == 3, 20, "all revisions arrive", worker.log)
+    time.sleep(SETTLED_S)
+    assert [f"{A}:1", f"{A}:2", f"{A}:3"] == listener.keys()
+
+
+def test_what_fired_and_ended_before_it_was_started_is_told_once(installation: Installation, stack: ExitStack) -> None:
+    publish(installation, alert_record(A, 1), alert_record(A, 2, "resolved"), alert_record(B, 1))
+    listener = stack.enter_context(listening(Listener()))
+    worker = started(stack, installation, webhook(listener))
+    wait_for(lambda: len(listener.requests) == 3, 20, "all revisions arrive", worker.log)
+    time.sleep(SETTLED_S)  # the commit, and the record in Redis
+    worker.kill()
+    publish(installation, alert_record(B, 2), alert_record(B, 3, "resolved"))
+    worker = started(stack, installation, webhook(listener))
+    wait_for(lambda: len(listener.requests) == 5, 20, "what came while it was away", worker.log)
+    time.sleep(SETTLED_S)
+    assert [f"{A}:1", f"{A}:2"] == keys_of(listener, A)
+    assert [f"{B}:1", f"{B}:2", f"{B}:3"] == keys_of(listener, B)
+
+
 def test_a_slow_or_failing_receiver_holds_up_no_other(installation: Installation, stack: ExitStack) -> None:
     slow = stack.enter_context(listening(Listener(delay_s=20)))
     failing = stack.enter_context(listening(Listener(status=500)))
@@ -85,18 +116,21 @@ def test_a_slow_or_failing_receiver_holds_up_no_other(installation: Installation
     assert 0 == worker.stop(timeout_s=10)
 
 
-def test_a_receiver_that_was_down_gets_the_newest_revision(installation: Installation, stack: ExitStack) -> None:
+def test_a_receiver_that_was_down_gets_all_revisions_in_order(installation: Installation, stack: ExitStack) -> None:
     [port] = free_ports(1)
     down = Listener(url=f"http://127.0.0.1:{port}/alerts")
     worker = started(stack, installation, webhook(down))
     publish(installation, alert_record(A, 1))
     wait_for(lambda: worker.total("stagepost_notifications_total", 'result="failed"') > 0, 10, "an attempt", worker.log)
-    publish(installation, alert_record(A, 2))
+    publish(installation, alert_record(A, 2), alert_record(A, 3, "resolved"))
     time.sleep(SETTLED_S)
     stack.enter_context(listening(down, port))
-    wait_for(lambda: len(down.requests) > 0, 20, "it is told", worker.log)
+    wait_for(lambda: len(down.requests) == 3, 20, "it is told", worker.log)
     time.sleep(SETTLED_S)
-    assert [f"{A}:2"] == down.keys()
+    worker.kill()
+    worker = started(stack, installation, webhook(down))
+    time.sleep(SETTLED_S)
+    assert [f"{A}:1", f"{A}:2", f"{A}:3"] == down.keys()
 
 
 def test_after_kill_9_nothing_is_repeated_and_what_waited_is_sent(installation: Installation, stack: ExitStack) -> None:
@@ -111,10 +145,11 @@ def test_after_kill_9_nothing_is_repeated_and_what_waited_is_sent(installation: 
     publish(installation, alert_record(A, 2, "resolved"))
     stack.enter_context(listening(down, port))
     worker = started(stack, installation, webhook(told), webhook(down))
-    wait_for(lambda: len(down.requests) > 0 and len(told.requests) > 2, 20, "the rest is sent", worker.log)
+    wait_for(lambda: len(down.requests) == 3 and len(told.requests) == 3, 20, "the rest is sent", worker.log)
     time.sleep(SETTLED_S)
     assert [f"{A}:1", f"{B}:1", f"{A}:2"] == [*sorted(told.keys()[:2]), *told.keys()[2:]]
-    assert [f"{B}:1"] == down.keys(), "A is over before this receiver heard of it"
+    assert [f"{A}:1", f"{A}:2"] == keys_of(down, A)
+    assert [f"{B}:1"] == keys_of(down, B)
 
 
 def test_when_redis_loses_its_data_each_live_incident_is_announced_once_more(
@@ -124,14 +159,24 @@ def test_when_redis_loses_its_data_each_live_incident_is_announced_once_more(
     worker = started(stack, installation, webhook(listener))
     publish(installation, alert_record(A, 1), alert_record(B, 1))
     wait_for(lambda: len(listener.requests) == 2, 20, "both are announced", worker.log)
-    publish(installation, alert_record(A, 2, "resolved"))
-    wait_for(lambda: len(listener.requests) == 3, 20, "one is resolved", worker.log)
+    publish(installation, alert_record(A, 2, "resolved"), alert_record(B, 2))
+    wait_for(lambda: len(listener.requests) == 4, 20, "one is resolved", worker.log)
     time.sleep(SETTLED_S)
     with redis.Redis.from_url(installation.redis_url) as client:
         client.flushdb()
-    wait_for(lambda: len(listener.requests) == 4, 20, "the live one is announced again", worker.log)
+        wait_for(lambda: len(listener.requests) == 5, 20, "the live one is announced again", worker.log)
+        time.sleep(SETTLED_S)
+        worker.kill()
+        client.flushdb()
+    worker = started(stack, installation, webhook(listener))
+    wait_for(lambda: len(listener.requests) == 6, 20, "and again", worker.log)
     time.sleep(SETTLED_S)
-    assert [f"{B}:1"] == listener.keys()[3:]
+    worker.kill()
+    worker = started(stack, installation, webhook(listener))
+    publish(installation, alert_record(B, 3, "resolved"))
+    wait_for(lambda: len(listener.requests) == 7, 20, "and its end", worker.log)
+    time.sleep(SETTLED_S)
+    assert [f"{B}:2", f"{B}:2", f"{B}:3"] == listener.keys()[4:]
 
 
 def test_without_redis_alerts_go_out_and_are_recorded_when_it_is_back(
@@ -212,6 +257,25 @@ def test_a_child_that_fires_with_its_parent_is_held_back(installation: Installat
     publish(installation, alert_record(B, 2, "resolved", scope=account))
     wait_for(lambda: len(listener.requests) == 3, 20, "the child goes on alone", worker.log)
     assert {f"{B}:2", f"{A}:1"} == set(listener.keys()[1:])
+
+
+def test_what_is_held_back_while_its_receiver_is_down_is_told_when_nothing_holds_it_back(
+    installation: Installation, stack: ExitStack
+) -> None:
+    [port] = free_ports(1)
+    down = Listener(url=f"http://127.0.0.1:{port}/alerts")
+    worker = started(stack, installation, webhook(down))
+    account = {"type": "account", "id": "default"}
+    publish(installation, alert_record(A, 1))
+    wait_for(lambda: worker.total("stagepost_notifications_total", 'result="failed"') > 0, 10, "an attempt", worker.log)
+    publish(installation, alert_record(B, 1, scope=account, evidence={"excess": 500.0}))
+    time.sleep(SETTLED_S)
+    stack.enter_context(listening(down, port))
+    wait_for(lambda: down.keys() == [f"{B}:1"], 20, "the parent is announced", worker.log)
+    time.sleep(SETTLED_S)
+    publish(installation, alert_record(B, 2, "resolved", scope=account))
+    wait_for(lambda: len(down.requests) == 3, 20, "the child is told", worker.log)
+    assert ([f"{A}:1"], [f"{B}:1", f"{B}:2"]) == (keys_of(down, A), keys_of(down, B))
 
 
 def test_two_workers_share_the_partitions_and_repeat_nothing(installation: Installation, stack: ExitStack) -> None:

@@ -22,7 +22,7 @@ KEYS = SentKeys.of("test.")
 def with_log(url: str, work: Callable[[SentLog], Awaitable[None]]) -> None:
     async def run() -> None:
         log = SentLog(url, KEYS, ["a", "b"])
-        await log.load()
+        await log.load(0)
         await work(log)
         await log.close()
 
@@ -65,16 +65,31 @@ def test_a_loss_is_noticed_and_what_was_not_written_yet_outlives_it(redis_url: s
         with redis.Redis.from_url(redis_url) as client:
             client.flushdb()
         assert await log.lost()
-        await log.load()
+        assert 0 == log.began
+        await log.load(77)
         assert not await log.lost()
+        assert 77 == log.began
+        await log.load(99)
+        assert 77 == log.began, "it is there, and does not begin anew"
         assert (None, Told(1, Phase.FIRING)) == (log.told("a", "i-1"), log.told("a", "i-2"))
 
     with_log(redis_url, lose)
 
 
+@pytest.mark.parametrize("epoch", ["strange", "two words", "", "name -1"])
+def test_a_log_that_does_not_say_when_it_began_always_was(redis_url: str, epoch: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(KEYS.epoch, epoch)
+
+    async def look(log: SentLog) -> None:
+        assert (0, False) == (log.began, await log.lost())
+
+    with_log(redis_url, look)
+
+
 def test_a_delivery_while_redis_is_read_is_not_forgotten(redis_url: str) -> None:
     async def send(log: SentLog) -> None:
-        loading = asyncio.create_task(log.load())
+        loading = asyncio.create_task(log.load(0))
         await asyncio.sleep(0)
         log.note("a", "i-1", Told(1, Phase.FIRING))
         await log.write()

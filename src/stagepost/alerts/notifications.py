@@ -3,9 +3,17 @@
 May not contain: delivery, a retry, a clock, a key of Redis. Everything is a function of the records of ``email.alerts``
 and of what a receiver was told before, so that reading the topic again changes nothing.
 
-The law, for each receiver: a revision is announced at most once, and never after a newer one of its incident; of
-several revisions that wait, the newest is announced. An incident that was announced as firing is always announced as
-resolved; one that never was is not, since there is nothing to take back.
+The law, for each receiver:
+
+- The revisions of an incident that people are told of (firing, resolved) are announced in order, each once, and none
+  that is known is left out, however many wait.
+- While another incident holds an incident back, so are its firing revisions. If it ends so, and nothing was told of it,
+  nothing will be. Once something was told, the next resolve always is.
+- The log of what was sent is silent (``told`` is None) about what was not told, and about what a lost log or one of a
+  new receiver cannot know. News is what became known within ``NEWS`` of its publication, and was published since the
+  log began. Of an incident that goes on what is news is announced, or else its newest revision alone; of one that is
+  over all that is known, if its newest revision is news, or else nothing. So a new receiver is not flooded with what
+  is long over, and after a loss each incident that goes on is announced once more.
 """
 
 from __future__ import annotations
@@ -20,13 +28,21 @@ from msgspec import Meta, Struct
 
 from stagepost.alerts.lifecycle import Phase, Severity
 from stagepost.alerts.record import SCHEMA
-from stagepost.events import Reason, Rejected, parse_rfc3339
+from stagepost.events import HOUR, Reason, Rejected, parse_rfc3339
 
 RECORD_LIMIT = 256 * 1024
 """Bytes of one alert record; one is about 2 KiB."""
 
 INCIDENTS_LIMIT = 20_000
 """Incidents in memory; beyond it the resolved ones that changed longest ago are forgotten."""
+
+REVISIONS_LIMIT = 64
+"""Revisions of an incident in memory; beyond it the oldest are forgotten, and who was not told of them never will be.
+An incident goes on for a week and says so every four hours: 42, and some that are worse than the one before."""
+
+NEWS = HOUR
+"""Micros from a record's broker time to when this worker read it. Restarts and releases take less, and what is known
+for longer is told however long a receiver was away: only what came and went before this worker began can be too old."""
 
 TOP_CHILDREN = 5
 """Children named in the notification of their parent; the rest is a number."""
@@ -50,9 +66,9 @@ class Why(StrEnum):
     UNKNOWN = "unknown"
     """No revision of the incident is known that people are told of."""
     ALREADY_SENT = "already-sent"
-    """The receiver has this revision, or a newer one."""
+    """The receiver has the newest revision, or has refused it."""
     NEVER_ANNOUNCED = "never-announced"
-    """It is over, and the receiver never heard that it began."""
+    """It is over and the receiver never heard of it: that was long ago, or another incident held it back."""
     OVERTAKEN = "overtaken"
     """A later incident has the same fingerprint, so this one is over, although nobody said so."""
     ELSEWHERE = "elsewhere"
@@ -89,6 +105,7 @@ class _Wire(Struct, frozen=True, kw_only=True):
     summary: str
     reason: str | None = None
     fired_at: str | None = None
+    ends_at: str | None = None
     evidence: _Evidence | None = None
     links: dict[str, Any] | None = None
 
@@ -106,6 +123,8 @@ class Alert(Struct, frozen=True, kw_only=True):
     scope: Mapping[str, str]
     """``type`` and ``id``, and what it lies in: the type of a containing scope (``list``, ``account``) to its id."""
     fired_at: int
+    """Micros; 0 when the record does not say."""
+    ended_at: int
     """Micros; 0 when the record does not say."""
     excess: float
     """Events above the expected number; 0 when the record does not say."""
@@ -159,10 +178,38 @@ class NotNotified(Struct, frozen=True):
     by: str | None = None
 
 
+class _Revision(Struct, frozen=True):
+    """A revision that people are told of. ``stamped``: the broker time of its first record, micros."""
+
+    alert: Alert
+    stamped: int
+    news: bool
+    """Whether it was read within ``NEWS`` of that."""
+
+
 class _Incident(Struct, frozen=True):
     newest: Alert
-    announced: Alert | None
-    """The newest revision that people are told of: while an incident recovers, the last firing one."""
+    revisions: tuple[_Revision, ...] = ()
+    """By number, the newest ``REVISIONS_LIMIT``."""
+
+    @property
+    def fired(self) -> Alert:
+        """What it was like while it went on, as far as is known; there is a revision."""
+        firing = [revision.alert for revision in self.revisions if revision.alert.status is Phase.FIRING]
+        return (firing or [self.revisions[-1].alert])[-1]
+
+    @property
+    def ended_at(self) -> int:
+        """Micros; for an incident that is over. The broker's time where the record does not say."""
+        last = self.revisions[-1]
+        return last.alert.ended_at or last.stamped
+
+
+class _Scene(Struct, frozen=True):
+    """Incidents that went on at the same time, and which of them were held back."""
+
+    live: Mapping[str, Alert]
+    inhibited: Mapping[str, NotNotified]
 
 
 def read_alert(value: bytes | None) -> Alert | Rejected:
@@ -189,10 +236,12 @@ def _checked(wire: _Wire, fields: dict[str, Any]) -> Alert | Rejected:
     for name in ("fingerprint", "incident_id"):
         if not _ID.fullmatch(getattr(wire, name)):
             return Rejected(Reason.SCHEMA, f"{name} must have 1 to 200 printable ASCII characters, and no blank")
-    try:
-        fired_at = 0 if wire.fired_at is None else parse_rfc3339(wire.fired_at)
-    except ValueError:
-        return Rejected(Reason.SCHEMA, "fired_at is not an RFC 3339 time with a zone")
+    times = {}
+    for name in ("fired_at", "ends_at"):
+        try:
+            times[name] = 0 if (text := getattr(wire, name)) is None else parse_rfc3339(text)
+        except ValueError:
+            return Rejected(Reason.SCHEMA, f"{name} is not an RFC 3339 time with a zone")
     return Alert(
         fingerprint=wire.fingerprint,
         incident_id=wire.incident_id,
@@ -202,7 +251,8 @@ def _checked(wire: _Wire, fields: dict[str, Any]) -> Alert | Rejected:
         metric=wire.metric,
         rule=wire.rule,
         scope={name: value for name, value in fields["scope"].items() if isinstance(value, str)},
-        fired_at=fired_at,
+        fired_at=times["fired_at"],
+        ended_at=times["ends_at"],
         excess=(wire.evidence or _Evidence()).excess or 0.0,
         fields=fields,
     )
@@ -215,26 +265,30 @@ def _place_of(error: msgspec.ValidationError) -> str:
 
 
 class Incidents:
-    """The newest revisions of every incident, from the records of all partitions, each read any number of times."""
+    """The revisions of every incident, from the records of all partitions, each read any number of times."""
 
     def __init__(self, limit: int = INCIDENTS_LIMIT) -> None:
         self._limit = limit
         self._incidents: dict[str, _Incident] = {}
         self._latest: dict[str, str] = {}
-        self._live: Mapping[str, Alert] = {}
-        self._inhibited: Mapping[str, NotNotified] = {}
+        self._now = _Scene({}, {})
+        self._then: dict[int, _Scene] = {}
         self._changed = False
 
-    def take(self, alert: Alert) -> bool:
-        """Whether ``alert`` is newer than what was known of its incident."""
-        known = self._incidents.pop(alert.incident_id, None)
-        if known is not None and known.newest.rev >= alert.rev:
-            self._incidents[alert.incident_id] = known
+    def take(self, alert: Alert, stamped: int, now: int) -> bool:
+        """Whether something was learned. ``stamped``: broker time of the record, ``now``: when it was read; micros."""
+        known = self._incidents.get(alert.incident_id)
+        is_newest = known is None or alert.rev > known.newest.rev
+        before = () if known is None else known.revisions
+        after = before
+        if alert.status in _TOLD:
+            after = _with_revision(before, _Revision(alert, stamped, stamped >= now - NEWS))
+        if not is_newest and after is before:
             return False
-        before = None if known is None else known.announced
-        told_of = alert.status in _TOLD
-        self._incidents[alert.incident_id] = _Incident(alert, alert if told_of else before)
-        self._note_latest(alert)
+        self._incidents.pop(alert.incident_id, None)
+        self._incidents[alert.incident_id] = _Incident(alert if known is None or is_newest else known.newest, after)
+        if is_newest:
+            self._note_latest(alert)
         self._changed = True
         if len(self._incidents) > self._limit:
             self._forget()
@@ -247,49 +301,81 @@ class Incidents:
     def live(self) -> Mapping[str, Alert]:
         """The incidents that are going on, each with its newest revision."""
         self._settle()
-        return self._live
+        return self._now.live
 
-    def decide(self, incident_id: str, told: Told | None) -> Notification | NotNotified:
-        """What is to be said now about an incident to a receiver that was ``told`` this much of it."""
+    def decide(
+        self, incident_id: str, told: Told | None, log_began: int = 0, given_up: int | None = None
+    ) -> Notification | NotNotified:
+        """What is to be said next about an incident to a receiver that was ``told`` this much of it.
+
+        ``log_began``: the broker time, micros, from which on the log of what was sent is whole; 0 when it always was.
+        ``given_up``: the last revision that the receiver has refused for good.
+        """
         incident = self._incidents.get(incident_id)
-        if incident is None or incident.announced is None:
+        if incident is None or not incident.revisions:
             return NotNotified(Why.UNKNOWN)
-        alert = incident.announced
-        if told is not None and told.rev >= alert.rev:
+        after = max(-1 if told is None else told.rev, -1 if given_up is None else given_up)
+        waiting = [revision for revision in incident.revisions if revision.alert.rev > after]
+        if not waiting:
             return NotNotified(Why.ALREADY_SENT)
+        if told is None:
+            waiting = _to_begin_with(waiting, incident.newest.live, log_began)
+            if not waiting:
+                return NotNotified(Why.NEVER_ANNOUNCED)
+        alert = waiting[0].alert
         if alert.status is Phase.RESOLVED:
-            return NotNotified(Why.NEVER_ANNOUNCED) if told is None else Notification(alert)
+            return Notification(alert)
+        scene = self._scene(incident)
+        held = self._held_back(incident, scene)
+        if held is None:
+            return _notification(alert, scene)
+        ends = [revision.alert for revision in waiting if revision.alert.status is Phase.RESOLVED]
+        return held if told is None or not ends else Notification(ends[0])
+
+    def _held_back(self, incident: _Incident, scene: _Scene) -> NotNotified | None:
+        """Why the firing revisions of an incident are not told."""
+        alert = incident.newest
         latest = self._latest[alert.fingerprint]
-        if latest != incident_id:
+        if alert.live and latest != alert.incident_id:
             return NotNotified(Why.OVERTAKEN, latest)
+        held = scene.inhibited.get(alert.incident_id)
+        if held is None or alert.live:
+            return held
+        # Not the reason of the other: that it passes is nothing to wait for.
+        return NotNotified(Why.NEVER_ANNOUNCED, held.by)
+
+    def _scene(self, incident: _Incident) -> _Scene:
+        """What goes on beside an incident now, or did when it ended."""
         self._settle()
-        return self._inhibited.get(incident_id) or self._notification(alert)
+        if incident.newest.live:
+            return self._now
+        at = incident.ended_at
+        if at not in self._then:
+            live = {
+                incident_id: other.fired
+                for incident_id, other in self._incidents.items()
+                if other.revisions and self._went_on(incident_id, other, at)
+            }
+            self._then[at] = _Scene(live, inhibitions(live.values()))
+        return self._then[at]
+
+    def _went_on(self, incident_id: str, incident: _Incident, at: int) -> bool:
+        if incident.newest.live:
+            return self._latest[incident.newest.fingerprint] == incident_id and incident.fired.fired_at <= at
+        return incident.ended_at == at or incident.fired.fired_at <= at < incident.ended_at
 
     def _settle(self) -> None:
-        """Bring what follows from all live incidents up to date: once for many records."""
+        """Bring what follows from all incidents up to date: once for many records."""
         if not self._changed:
             return
-        self._live = {
+        live = {
             incident_id: incident.newest
             for incident_id, incident in self._incidents.items()
             if incident.newest.live and self._latest[incident.newest.fingerprint] == incident_id
         }
-        self._inhibited = inhibitions(self._live.values())
+        self._now = _Scene(live, inhibitions(live.values()))
+        self._then = {}
         self._changed = False
-
-    def _notification(self, alert: Alert) -> Notification:
-        held = [self._live[held] for held, why in self._inhibited.items() if why.by == alert.incident_id]
-        held.sort(key=lambda other: (-other.excess, other.incident_id))
-        children = [
-            Child(child.incident_id, child.scope, str(child.fields["summary"])[:_SUMMARY_LIMIT])
-            for child in held
-            if contains(alert, child)
-        ]
-        parents = [parent for parent in self._live.values() if contains(parent, alert)]
-        smallest = min(parents, key=_by_excess, default=None)
-        return Notification(
-            alert, tuple(children[:TOP_CHILDREN]), len(held), None if smallest is None else smallest.incident_id
-        )
 
     def _note_latest(self, alert: Alert) -> None:
         before = self._incidents.get(self._latest.get(alert.fingerprint, ""))
@@ -302,6 +388,45 @@ class Incidents:
             fingerprint = self._incidents.pop(incident_id).newest.fingerprint
             if self._latest.get(fingerprint) == incident_id:
                 del self._latest[fingerprint]
+
+
+def _with_revision(revisions: tuple[_Revision, ...], new: _Revision) -> tuple[_Revision, ...]:
+    """With ``new`` in its place; the same object when it is known, or older than all that there is room for.
+
+    The group and the reader of the whole topic are at different places, and a record is published again after every
+    assignment: of two records of a revision the first one says how old it is.
+    """
+    same = next((known for known in revisions if known.alert.rev == new.alert.rev), None)
+    if same is not None and same.stamped <= new.stamped:
+        return revisions
+    others = [known for known in revisions if known is not same]
+    if len(others) == REVISIONS_LIMIT and new.alert.rev < others[0].alert.rev:
+        return revisions
+    return tuple(sorted([*others, new], key=lambda known: known.alert.rev))[-REVISIONS_LIMIT:]
+
+
+def _to_begin_with(waiting: list[_Revision], live: bool, log_began: int) -> list[_Revision]:
+    """Of the revisions of an incident, those for a receiver of which no log says that it heard of it."""
+    news = [revision for revision in waiting if revision.news and revision.stamped >= log_began]
+    found = news or waiting[-1:] if live else waiting if waiting[-1] in news else []
+    firing = [place for place, revision in enumerate(found) if revision.alert.status is Phase.FIRING]
+    # An end before them is of a beginning that is not known any more.
+    return found[firing[0] :] if firing else found
+
+
+def _notification(alert: Alert, scene: _Scene) -> Notification:
+    held = [scene.live[held] for held, why in scene.inhibited.items() if why.by == alert.incident_id]
+    held.sort(key=lambda other: (-other.excess, other.incident_id))
+    children = [
+        Child(child.incident_id, child.scope, str(child.fields["summary"])[:_SUMMARY_LIMIT])
+        for child in held
+        if contains(alert, child)
+    ]
+    parents = [parent for parent in scene.live.values() if contains(parent, alert)]
+    smallest = min(parents, key=_by_excess, default=None)
+    return Notification(
+        alert, tuple(children[:TOP_CHILDREN]), len(held), None if smallest is None else smallest.incident_id
+    )
 
 
 def contains(parent: Alert, child: Alert) -> bool:

@@ -52,7 +52,8 @@ class Lag(Struct, frozen=True):
 
 class AlertHistory:
     """A thread that reads. The callbacks are called from it: ``take`` with an alert, its partition and its broker time
-    in Unix seconds; ``caught_up`` once, when everything was read that was there; ``failed`` with what ended it."""
+    in Unix seconds; ``caught_up`` once, when everything was read that was there, with whether the group had committed
+    anything when that began; ``failed`` with what ended it."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class AlertHistory:
         group: str,
         topic: str,
         take: Callable[[Alert, int, float], None],
-        caught_up: Callable[[], None],
+        caught_up: Callable[[bool], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._topic = topic
@@ -95,6 +96,7 @@ class AlertHistory:
         found = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic]
         if not found.partitions:
             raise MissingTopics([self._topic])
+        worked_before = self._worked_before(list(found.partitions))
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in found.partitions])
         waiting = set(found.partitions)
         measured_at = 0.0
@@ -108,10 +110,21 @@ class AlertHistory:
                 elif partition in waiting:
                     waiting.remove(partition)
                     if not waiting:
-                        self._caught_up()
+                        self._caught_up(worked_before)
             if not waiting and time.monotonic() - measured_at > _MEASURE_S:
                 measured_at = time.monotonic()
                 self._measure(list(found.partitions))
+
+    def _worked_before(self, partitions: list[int]) -> bool:
+        """Whether the group has ever committed here. A new broker takes a while until it can say."""
+        places = [TopicPartition(self._topic, number) for number in partitions]
+        while not self._closing.is_set():
+            try:
+                return any(found.offset >= 0 for found in self._consumer.committed(places, _ASK_S))
+            except KafkaException as exception:
+                self._told(exception.args[0])
+                self._closing.wait(_POLL_S)
+        return False
 
     def _read_one(self, message: Message) -> None:
         partition, offset = message.partition(), message.offset()

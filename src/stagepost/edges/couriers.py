@@ -1,7 +1,8 @@
 """One courier per receiver: a bounded queue of incidents, one attempt at a time, retries with backoff.
 
-The law: a courier waits for nobody but its own receiver. Its queue holds incidents, not messages: what is to be said is
-asked for at each attempt, so the newest revision is sent, and nothing that somebody has heard in the meantime.
+The law: a courier waits for nobody but its own receiver. Its queue holds incidents, not messages: what is to be said
+next is asked for at each attempt, so nothing is sent that somebody has heard in the meantime. After each message its
+incident is queued again, until nothing more is to be said of it: all revisions go out, in order.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ LONGEST_WAIT_S = 60.0
 """Between attempts, doubling from the first to the longest: an incident is news for hours."""
 
 REFUSALS_LIMIT = 8
-"""Attempts for a revision that the receiver refuses; with the waits between them about two minutes. One that cannot be
-reached, or fails by its own account, is tried as long as the revision is the newest."""
+"""Attempts for a revision that the receiver refuses; with the waits between them about two minutes. Then the next one
+has its turn. A receiver that cannot be reached, or fails by its own account, is tried for as long as that lasts."""
 
 
 class Desk(Protocol):
     """Where a courier asks what to say, and tells what it has said."""
 
-    def ruling(self, receiver: str, incident_id: str) -> Notification | NotNotified: ...
+    def ruling(self, receiver: str, incident_id: str, given_up: int | None) -> Notification | NotNotified: ...
 
     async def delivered(self, receiver: str, incident_id: str, told: Told) -> None: ...
 
@@ -76,9 +77,10 @@ class Courier:
                 self._filled.clear()
                 continue
             incident_id, _ = self._queue.popitem(last=False)
-            ruling = self._desk.ruling(self.receiver.id, incident_id)
-            if isinstance(ruling, Notification) and self._given_up.get(incident_id) != ruling.alert.rev:
+            ruling = self._desk.ruling(self.receiver.id, incident_id, self._given_up.get(incident_id))
+            if isinstance(ruling, Notification):
                 await self._attempt(ruling)
+                self._come_back(incident_id)
 
     async def _attempt(self, notification: Notification) -> None:
         alert = notification.alert
@@ -104,13 +106,19 @@ class Courier:
             attempt=self._failures,
             wait_s=round(wait_s, 1),
         )
-        # At the end: a message that one receiver cannot take does not stand before all others.
-        self.offer(alert.incident_id)
         try:
             async with asyncio.timeout(wait_s):
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+    def _come_back(self, incident_id: str) -> None:
+        """Queue what was just taken out, even if the desk has filled its place, which offers it no more.
+
+        At the end: a message that one receiver cannot take does not stand before all others.
+        """
+        self._queue[incident_id] = None
+        self._filled.set()
 
     def _refused_too_often(self, key: str) -> bool:
         self._refusals[key] = self._refusals.get(key, 0) + 1

@@ -15,6 +15,7 @@ from stagepost.edges.couriers import Courier
 from stagepost.edges.errors import SlowDown
 from stagepost.edges.logs import logger
 from stagepost.edges.sent_log import SentLog
+from stagepost.events import MICROS
 
 RELOAD_S = 3600.0
 """How often the sent log is read anew without cause: what is too old leaves memory and Redis."""
@@ -35,11 +36,12 @@ class AlertDesk:
         self._held: dict[str, NotNotified] = {}
         self._owned: Set[int] = frozenset()
         self._loaded_at: float | None = None
+        self._first_start = False
         self._assignments = 0
         self._log = logger("stagepost.notify")
         self.couriers: tuple[Courier, ...] = ()
         self.caught_up = False
-        self.redis_error: str | None = "Redis was not asked yet"
+        self.redis_error: str | None = "what was sent was not read from Redis yet"
 
     @property
     def ready(self) -> bool:
@@ -52,12 +54,17 @@ class AlertDesk:
 
     def take(self, alert: Alert, partition: int, stamped: float) -> None:
         """Take up a record, from wherever it was read and however often. ``stamped``: its broker time, Unix seconds."""
-        if not self._incidents.take(alert):
+        if not self._incidents.take(alert, int(stamped * MICROS), int(time.time() * MICROS)):
             return
         self._partition[alert.incident_id] = partition
         wait_s = min(max(stamped + self._group_wait_s - time.time(), 0.0), self._group_wait_s)
         # Later revisions do not put it off: who changes often would never be heard of.
         self._due.setdefault(alert.incident_id, time.monotonic() + wait_s)
+
+    def history_read(self, worked_before: bool) -> None:
+        """The topic was read to its end. ``worked_before``: whether its group had got anywhere when that began."""
+        self._first_start = not worked_before
+        self.caught_up = True
 
     def own(self, partitions: Set[int]) -> None:
         """The partitions of this worker, now."""
@@ -68,11 +75,12 @@ class AlertDesk:
         self._assignments += 1
         self._loaded_at = None
 
-    def ruling(self, receiver: str, incident_id: str) -> Notification | NotNotified:
-        """What is to be said to a receiver about an incident at this moment."""
-        if self._partition.get(incident_id) not in self._owned:
-            return NotNotified(Why.ELSEWHERE)
-        return self._incidents.decide(incident_id, self._sent.told(receiver, incident_id))
+    def ruling(self, receiver: str, incident_id: str, given_up: int | None) -> Notification | NotNotified:
+        """What a courier is to say next about an incident. One that is held back will be offered to it again."""
+        ruling = self._decide(receiver, incident_id, given_up)
+        if isinstance(ruling, NotNotified) and ruling.reason in INHIBITED:
+            self._due.setdefault(incident_id, time.monotonic() + self._hold_s)
+        return ruling
 
     def tick(self) -> None:
         """Hand on what has waited long enough. To be called a few times a second."""
@@ -97,33 +105,48 @@ class AlertDesk:
     async def keep(self) -> None:
         """Keep memory and Redis together. To be called every second; raises Stop when Redis refuses us."""
         try:
-            if self._loaded_at is not None and await self._sent.lost():
+            # Asked in any case: what only a person can mend is to be said early.
+            lost = await self._sent.lost()
+            if self._loaded_at is not None and lost:
                 self._log.warning("Redis has lost what was sent: live incidents are announced once more")
                 self._loaded_at = None
                 for courier in self.couriers:
                     courier.forget()
-            if self._loaded_at is None or time.monotonic() - self._loaded_at > RELOAD_S:
+            if self.caught_up and (self._loaded_at is None or time.monotonic() - self._loaded_at > RELOAD_S):
                 await self._load()
             await self._sent.write()
-            self._redis_said(None)
+            if self._loaded_at is not None:
+                self._redis_said(None)
         except SlowDown as error:
             self._redis_said(str(error))
 
     async def _load(self) -> None:
         anew, assignments = self._loaded_at is None, self._assignments
-        await self._sent.load()
+        # Where nothing was ever read there is a first log, which lacks nothing; otherwise a new one comes after a loss.
+        await self._sent.load(0 if self._first_start else int(time.time() * MICROS))
+        self._first_start = False
         if assignments != self._assignments:
             return  # partitions have changed hands meanwhile
         self._loaded_at = time.monotonic()
         if anew:
             self._look_at_all()
 
+    def _decide(self, receiver: str, incident_id: str, given_up: int | None = None) -> Notification | NotNotified:
+        if self._partition.get(incident_id) not in self._owned:
+            return NotNotified(Why.ELSEWHERE)
+        told = self._sent.told(receiver, incident_id)
+        return self._incidents.decide(incident_id, told, self._sent.began, given_up)
+
+    @property
+    def _hold_s(self) -> float:
+        return max(self._group_wait_s, _SHORTEST_HOLD_S)
+
     def _hand_on(self, incident_id: str, now: float) -> float | None:
         """Offer an incident to all couriers; when to look at it again, None for never."""
         again_at: float | None = None
         inhibited: NotNotified | None = None
         for courier in self.couriers:
-            ruling = self.ruling(courier.receiver.id, incident_id)
+            ruling = self._decide(courier.receiver.id, incident_id)
             if isinstance(ruling, Notification):
                 if not courier.offer(incident_id):
                     again_at = now
@@ -131,7 +154,7 @@ class AlertDesk:
                 inhibited = ruling
         self._say_held(incident_id, inhibited)
         if again_at is None and inhibited is not None:
-            again_at = now + max(self._group_wait_s, _SHORTEST_HOLD_S)
+            again_at = now + self._hold_s
         return again_at
 
     def _say_held(self, incident_id: str, inhibited: NotNotified | None) -> None:

@@ -75,7 +75,7 @@ class SentKeys:
 
     @property
     def epoch(self) -> str:
-        """Text: a name for this content, lost together with it."""
+        """Text: a name for this content, lost together with it, and since when it is whole, in micros."""
         return f"{{{self.app}/notify}}:epoch"
 
     def sent(self, receiver: str) -> str:

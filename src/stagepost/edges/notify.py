@@ -303,8 +303,8 @@ class _Notifier:
                 metrics.set("consumer_lag_records", lag.records, *labels)
                 metrics.set("consumer_lag_seconds", lag.records if oldest is None else max(0.0, now - oldest), *labels)
 
-    def _read_all(self) -> None:
-        self._desk.caught_up = True
+    def _read_all(self, worked_before: bool) -> None:
+        self._desk.history_read(worked_before)
         self._log.info("knows the incidents", topic=self._topic, count=self._desk.known)
 
     def _fail(self, error: Exception) -> None:

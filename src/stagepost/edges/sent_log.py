@@ -1,8 +1,9 @@
 """What each receiver was told, in Redis: a hash per receiver from incident to its last revision (faust.md, rule 4).
 
 The law: what is in memory is what was read plus what was sent since. It is read anew when partitions change hands, and
-when Redis lost it; then every live incident is announced once more. A delivery is in memory at once, and in Redis as
-soon as that answers: an outage of Redis stops no alert, and only a crash within the outage repeats one.
+when Redis lost it; then every live incident is announced once more, and the log says since when it is whole, so that
+nothing else is. A delivery is in memory at once, and in Redis as soon as that answers: an outage of Redis stops no
+alert, and only a crash within the outage repeats one.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class SentLog:
         self._noted: list[tuple[str, str, _Entry]] = []
         self._loading = False
         self._epoch: bytes | None = None
+        self.began = 0
+        """The broker time from which on the log is whole, micros; 0 when it always was."""
 
     def told(self, receiver: str, incident_id: str) -> Told | None:
         """What the receiver was told of an incident, as far as is known."""
@@ -73,8 +76,11 @@ class SentLog:
         if self._loading:
             self._noted.append((receiver, incident_id, entry))
 
-    async def load(self) -> None:
-        """Read everything anew. Raises SlowDown while Redis does not answer, Stop when it refuses us."""
+    async def load(self, begins: int) -> None:
+        """Read everything anew. Raises SlowDown while Redis does not answer, Stop when it refuses us.
+
+        ``begins``: for ``began``, when Redis holds no log yet.
+        """
         # Deliveries go on while Redis is read, and what it then says is older than they are.
         self._noted = [
             (receiver, incident_id, entry)
@@ -84,7 +90,7 @@ class SentLog:
         self._loading = True
         try:
             with _routed("reading what was sent"):
-                await self._client.set(self._keys.epoch, uuid.uuid4().hex, nx=True)
+                await self._client.set(self._keys.epoch, f"{uuid.uuid4().hex} {begins}", nx=True)
                 epoch = await self._client.get(self._keys.epoch)
                 told = {receiver: await self._client.hgetall(self._keys.sent(receiver)) for receiver in self._told}
         finally:
@@ -95,6 +101,7 @@ class SentLog:
         for receiver, incident_id, entry in self._noted:
             self._told[receiver][incident_id] = entry
         self._epoch = epoch
+        self.began = _begin_of(epoch)
         for receiver, incidents in old.items():
             if incidents:
                 with _routed("forgetting what was sent long ago"):
@@ -148,6 +155,12 @@ def _kept(fields: Mapping[bytes, bytes]) -> tuple[dict[str, _Entry], list[bytes]
         del entries[incident_id]
         stale.append(incident_id.encode())
     return entries, stale
+
+
+def _begin_of(epoch: bytes | None) -> int:
+    """What the epoch says; 0 for one that somebody else wrote or removed: then too much is told, not too little."""
+    _name, _, begin = (epoch or b"").partition(b" ")
+    return int(begin) if begin.isdigit() else 0
 
 
 @contextmanager

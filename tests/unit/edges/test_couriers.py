@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.listeners import alert_record
 
+from stagepost.alerts.lifecycle import Phase
 from stagepost.alerts.notifications import Alert, Incidents, Notification, NotNotified, Told, read_alert
 from stagepost.edges import couriers
 from stagepost.edges.couriers import LONGEST_WAIT_S, REFUSALS_LIMIT, Courier, backoff_s
@@ -46,10 +47,10 @@ class Desk:
     def take(self, record: bytes) -> None:
         alert = read_alert(record)
         assert isinstance(alert, Alert)
-        self.incidents.take(alert)
+        self.incidents.take(alert, 0, 0)
 
-    def ruling(self, receiver: str, incident_id: str) -> Notification | NotNotified:
-        return self.incidents.decide(incident_id, self.told.get(incident_id))
+    def ruling(self, receiver: str, incident_id: str, given_up: int | None) -> Notification | NotNotified:
+        return self.incidents.decide(incident_id, self.told.get(incident_id), 0, given_up)
 
     async def delivered(self, receiver: str, incident_id: str, told: Told) -> None:
         self.told[incident_id] = told
@@ -91,24 +92,24 @@ def test_what_fails_is_tried_again_and_sent_once() -> None:
     assert ([f"{A}:1"] * 3, {"failed": 2, "sent": 1}) == (attempts, results)
 
 
-def test_the_revision_that_is_sent_is_the_newest_at_that_moment() -> None:
-    desk = Desk(alert_record(A))
+def test_all_revisions_go_out_in_order_and_once_also_those_that_come_meanwhile() -> None:
+    desk = Desk(alert_record(A), alert_record(A, 2))
+    answers = iter([Failed("status 500"), Delivered(), Failed("status 500"), Delivered(), Delivered()])
 
     async def deliver(alert: Alert) -> Delivered | Failed:
-        if alert.rev == 1:
-            desk.take(alert_record(A, 2))
-            return Failed("status 500")
-        return Delivered()
+        desk.take(alert_record(A, 3, "resolved"))
+        return next(answers)
 
-    attempts, _results = run(desk, deliver, lambda _receiver: A in desk.told)
-    assert [f"{A}:1", f"{A}:2"] == attempts
+    attempts, results = run(desk, deliver, lambda _receiver: desk.told.get(A) == Told(3, Phase.RESOLVED))
+    assert [f"{A}:{rev}" for rev in (1, 1, 2, 2, 3)] == attempts
+    assert {"failed": 2, "sent": 3} == results
 
 
-def test_what_is_over_before_it_could_be_sent_is_not_sent() -> None:
+def test_what_was_sent_by_somebody_else_meanwhile_is_not_sent() -> None:
     desk = Desk(alert_record(A), alert_record(B))
 
     async def deliver(alert: Alert) -> Delivered | Failed:
-        desk.take(alert_record(A, 2, "resolved"))
+        desk.told[A] = Told(1, Phase.FIRING)
         return Failed("status 500") if alert.incident_id == A else Delivered()
 
     attempts, _results = run(desk, deliver, lambda _receiver: B in desk.told)
@@ -127,6 +128,48 @@ def test_a_message_that_is_refused_stands_before_no_other_and_is_given_up() -> N
     attempts, results = run(desk, deliver, given_up)
     assert [f"{A}:1", f"{B}:1"] == attempts[:2]
     assert {"sent": 1, "failed": REFUSALS_LIMIT - 1, "given_up": 1} == results
+
+
+def test_after_a_revision_that_is_refused_the_next_one_has_its_turn() -> None:
+    desk = Desk(alert_record(A), alert_record(A, 2), alert_record(A, 3, "resolved"))
+
+    async def deliver(alert: Alert) -> Delivered | Failed:
+        return Failed("status 400", refused=True) if alert.rev == 1 else Delivered()
+
+    attempts, results = run(desk, deliver, lambda _receiver: desk.told.get(A) == Told(3, Phase.RESOLVED))
+    assert [f"{A}:1"] * REFUSALS_LIMIT + [f"{A}:2", f"{A}:3"] == attempts
+    assert {"failed": REFUSALS_LIMIT - 1, "given_up": 1, "sent": 2} == results
+
+
+def test_a_queue_that_was_filled_meanwhile_has_room_for_what_was_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(couriers, "QUEUE_LIMIT", 1)
+    desk = Desk(alert_record(A), alert_record(A, 2))
+    offered: list[bool] = []
+
+    class Filling(Written):
+        async def deliver(self, notification: Notification) -> Delivered | Failed:
+            desk.take(alert_record(B))
+            offered.append(courier.offer(B))
+            return await super().deliver(notification)
+
+    async def deliver(_alert: Alert) -> Delivered | Failed:
+        return Delivered()
+
+    receiver = Filling(deliver)
+    courier = Courier(receiver, desk, lambda _result: None)
+
+    async def work() -> None:
+        running = asyncio.create_task(courier.run())
+        courier.offer(A)
+        async with asyncio.timeout(5):
+            while desk.told != {A: Told(2, Phase.FIRING), B: Told(1, Phase.FIRING)}:
+                await asyncio.sleep(0.001)
+            courier.stop()
+            await running
+
+    asyncio.run(work())
+    assert [f"{A}:1", f"{B}:1", f"{A}:2"] == receiver.attempts
+    assert offered[0]
 
 
 def test_a_full_queue_takes_no_more_and_the_one_that_waits_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
