@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stagepost.cli.options import Json
-from stagepost.cli.output import data, json_data
+from stagepost.cli.output import data, json_data, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.bench.measure import Figure
@@ -36,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.bench.journey_step import bench_journey_step
         from stagepost.bench.measure import machine, ratio
 
-        with _progress() as progress:
+        with progress_bar("measuring") as progress:
             report = bench_journey_step(events, rounds, seed, progress)
         if as_json:
             json_data(report.as_json())
@@ -59,7 +58,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.bench.measure import machine, ratio
         from stagepost.bench.normalise import bench_normalise
 
-        with _progress() as progress:
+        with progress_bar("measuring") as progress:
             report = bench_normalise(events, rounds, seed, progress)
         if as_json:
             json_data(report.as_json())
@@ -83,20 +82,3 @@ def _head(machine: Any) -> Sequence[str]:
 def _row(name: str, figure: Figure, ratio: float | None) -> str:
     span = f"{figure.median_us:.2f} ({min(figure.cpu_us):.2f} to {max(figure.cpu_us):.2f})"
     return f"{name:24} {span:>28} {figure.per_core:>19,.0f} {'' if ratio is None else f'{ratio:.2f}':>7}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("measuring", total=None)
-
-        def show(done: int, of: int) -> None:
-            bar.update(task, completed=done, total=of)
-
-        yield show
