@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, data, json_data, leave, note
+from stagepost.cli.output import FAILED, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.engine.story import Told
@@ -136,7 +134,7 @@ def _add_history(known: _Known, contact: str, settings: Settings) -> None:
     from stagepost.edges.past import past_of
     from stagepost.wiring import kafka_settings
 
-    with _progress() as progress:
+    with progress_bar("reading") as progress:
         past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
     if not past.whole:
         note("the history is not whole: the broker stopped answering, or a transaction is open")
@@ -325,18 +323,3 @@ def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:
         "url": _place(event.url),
         "moved": [f"{move.journey}: {move.source or 'none'} -> {move.to}" for move in _moved_by(known, event.id)],
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and remaining time where somebody looks."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

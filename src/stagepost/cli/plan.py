@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from typer.core import TyperCommand
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
-from stagepost.cli.output import data, json_data, leave, note
+from stagepost.cli.output import data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.running import Running, RunningJourneys
@@ -189,8 +188,9 @@ def _over_contacts(running: RunningJourneys, partitions: Sequence[Running], new:
 
     movement = Movement()
     in_force = {journey.name: journey for journey in new}
-    with _progress(len(partitions) * running.slots) as advance:
-        for partition in partitions:
+    total = len(partitions) * running.slots
+    with progress_bar("reading") as progress:
+        for number, partition in enumerate(partitions):
             switch = switch_of(
                 partition.activation,
                 list(in_force.values()),
@@ -202,14 +202,12 @@ def _over_contacts(running: RunningJourneys, partitions: Sequence[Running], new:
             if not switch.before:
                 continue
             shown = compile_program(new)
-            done = 0
             for slots, contacts in running.states(partition.partition):
                 for contact, state in contacts:
                     if not state.erased:
                         then = after_switch(switch, contact, state, partition.clock)
                         movement.add(places(state, shown), places(then, shown))
-                advance(slots - done)
-                done = slots
+                progress(number * running.slots + slots, total)
     return movement
 
 
@@ -259,21 +257,6 @@ def _change_line(change: RuleChange) -> str:
     else:
         what = str(after if change.kind == "added" else before)
     return f"{sign} {change.journey} {change.rule}: {what}"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A function to tell how many more are done; a bar with remaining time where somebody looks."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.advance(task, count)
 
 
 @contextmanager
