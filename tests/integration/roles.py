@@ -48,6 +48,8 @@ class Installation:
             "STAGEPOST_PREFIX": self.prefix,
             "STAGEPOST_JOURNEYS": str(self.journeys),
             "STAGEPOST_IDENTITY__TENANT_KEY": TENANT_KEY,
+            # What a killed role could not clear away goes with the test.
+            "TMPDIR": str(self.logs),
         }
         outside = {name: value for name, value in os.environ.items() if not name.startswith("STAGEPOST_")}
         return {**outside, **own, **self.settings}

@@ -6,6 +6,7 @@ A verb's file is imported only when the verb was typed, or when help lists them 
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -76,6 +77,8 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns its exit code. An error that nobody expected is shown with its place in the code."""
+    # What a client has to say stands in the error that ends a verb; the verbs that run on configure their own logs.
+    logging.getLogger("librdkafka").disabled = True
     try:
         typer.main.get_command(build(arguments)).main(args=list(arguments), prog_name="stagepost")
     except SystemExit as end:

@@ -80,10 +80,14 @@ def _provider(given: str) -> str:
 
 
 def _body(file: str) -> bytes:
+    """What is too large is read far enough to be refused."""
+    from stagepost.normalise.bodies import BODY_LIMIT
+
     if file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(BODY_LIMIT + 1)
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as body:
+            return body.read(BODY_LIMIT + 1)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
 

@@ -44,6 +44,8 @@ class Outcome:
     """From the publication of an event to the record of the move that it caused."""
     restarts: Sequence[str] = ()
     """Roles that ended and were started again."""
+    played_to: int | None = None
+    """Event time up to which was played, micros; None: to the end."""
 
     @property
     def balanced(self) -> bool:
@@ -152,6 +154,9 @@ class Outcome:
             sent = f"{metric} spike planted in {campaign}, sent from {rfc3339(self.campaigns[campaign])[:16]}Z"
             fired = [a for a in self.alerts if (a.metric, a.scope_id) == (metric, campaign)]
             told = ", ".join(f"fired {(a.fired_at or '')[:16]}Z, now {a.status}: {a.summary}" for a in fired)
+            stopped = self.played_to
+            if stopped is not None and stopped <= self.campaigns[campaign]:
+                told = f"not sent yet: stopped at {rfc3339(stopped)[:16]}Z"
             lines.append(f"alerts     {sent}; {told or 'has not fired'}")
         return lines
 

@@ -182,6 +182,8 @@ class _Run:
         self._phase = "playing"
         for_s = self._request.for_s
         left_s = PLAY_S if for_s is None else for_s - _END_S - (time.monotonic() - self._began)
+        if left_s < _SHORTEST_PLAY_S:
+            self._screen.say(f"demo: {for_s:g} s are too few for three weeks: played as fast as the roles follow")
         self._player = player = Player(self._history, max(_SHORTEST_PLAY_S, left_s))
         self._behind = lambda: player.behind(*self._progress())
         moved_at = time.monotonic()
@@ -344,4 +346,5 @@ class _Run:
             complete=self._player.done,
             latencies_s=tuple(self._seen.latencies_s),
             restarts=tuple(self._restarts),
+            played_to=None if self._player.done else self._player.clock,
         )

@@ -111,13 +111,16 @@ class Bridge:
         self._stopping.set()
 
     def _app(self) -> FastAPI:
-        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, exception_handlers={404: self._nowhere})
         app.add_api_route("/webhooks/{provider}/{account}", self._post, methods=["POST"], response_model=None)
         # Providers ask whether there is anything before they send (Mandrill with HEAD).
         app.add_api_route("/webhooks/{provider}/{account}", self._ask, methods=["GET", "HEAD"], response_model=None)
         for path in health.PATHS:
             app.add_api_route(path, self._healthy, methods=["GET"], response_model=None)
         return app
+
+    async def _nowhere(self, request: Request, error: Exception) -> Response:
+        return _unknown()
 
     async def _ask(self, provider: str, account: str) -> Response:
         return _text(200, "ready for posts") if _known(canonical_name(provider), account) else _unknown()
@@ -199,7 +202,8 @@ class Bridge:
             async with asyncio.timeout(answers.patience_s):
                 await self._producer.send(Emit(Topic.RAW, None, post.body, _headers(post)))
         except (NotConfirmed, TimeoutError) as error:
-            self._log.warning("post not confirmed", provider=post.provider, account=post.account, reason=str(error))
+            why = str(error) or f"no answer of the cluster within {answers.patience_s:g} s"
+            self._log.warning("post not confirmed", provider=post.provider, account=post.account, reason=why)
             return self._answer(post.provider, "unavailable", answers.unavailable, "not confirmed, send it again")
         self._metrics.observe("bridge_confirmation_seconds", time.monotonic() - began)
         return self._answer(post.provider, "accepted", 200, "accepted")

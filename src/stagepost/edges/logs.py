@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from stagepost.edges.log_limits import LIBRDKAFKA, RateLimit
+
 FIELDS = frozenset(
     """
     event level timestamp logger exception left_out
@@ -72,6 +74,8 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None, as_json: 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(RateLimit(LIBRDKAFKA))
+    logging.getLogger(LIBRDKAFKA).disabled = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

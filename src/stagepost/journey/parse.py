@@ -92,6 +92,9 @@ LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100,
 
 SCOPES = ("list", "group", "stream", "topic", "tag")
 _OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "prefix", "matches", "exists")
+_MEANT = {"gte": "ge", "lte": "le", "neq": "ne", "==": "eq", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
+"""How others call the same."""
+
 _HEADS = "event clicked opened subscribed unsubscribed no_click quiet missed stuck after any all not".split()
 _COUNTED = ("where", "campaign", "times", "within", "per", "after_send")
 _KEYS = (
@@ -622,7 +625,9 @@ class _Reader:
     def _test(self, path: str, operator: Value, node: Tree) -> list[Test]:
         name = operator.text
         if name not in _OPERATORS:
-            self.problem(p.BAD_WHERE, f"{name!r} is no operator{did_you_mean(name, _OPERATORS)}", operator.position)
+            meant = f" (did you mean {_MEANT[name]}?)" if name in _MEANT else did_you_mean(name, _OPERATORS)
+            known = ", ".join(_OPERATORS)
+            self.problem(p.BAD_WHERE, f"{name!r} is no operator{meant}; there are {known}", operator.position)
             return []
         if not path or len(path) > 256:
             self.problem(p.BAD_WHERE, "a path has 1 to 256 characters", operator.position)

@@ -8,7 +8,7 @@ from stagepost.demo.outcome import Outcome
 from stagepost.demo.results import Incident
 from stagepost.demo.traffic import COMPLAINT_CAMPAIGN, UNSUBSCRIBE_CAMPAIGN, Planted
 from stagepost.engine.plan import Topic
-from stagepost.events import Reason
+from stagepost.events import DAY, Reason
 from stagepost.journey.simulate import FunnelRow
 
 SUMS = Accounting(
@@ -121,3 +121,9 @@ def test_the_summary_tells_the_sum_the_funnel_the_moves_and_the_alerts() -> None
     assert "fired 2026-11-12T09:35Z, now firing: 36 vs 1" in text
     assert "unsubscribe spike planted in nurture-5" in text and "has not fired" in text
     assert "median 0.2 s" in text and "undecodable 3 (3 planted)" in text
+
+
+def test_a_spike_that_was_never_sent_is_not_said_to_have_been_missed() -> None:
+    text = "\n".join(replace(GOOD, alerts=(), played_to=-DAY).as_text())
+    assert text.count("not sent yet: stopped at 1969-12-31T00:00Z") == 2
+    assert "has not fired" not in text

@@ -35,3 +35,12 @@ def test_another_text_level_or_logger_is_another_line() -> None:
 def test_loggers_that_are_not_named_are_never_limited() -> None:
     limit = RateLimit("aiokafka", clock=lambda: 0.0)
     assert all(limit.filter(record(name, "a")) for name in ("stagepost.notify", "aiokafkaesque") for _ in range(3))
+
+
+def test_lines_of_librdkafka_all_have_one_text_and_are_told_apart_by_their_facility() -> None:
+    limit = RateLimit("librdkafka", clock=lambda: 0.0)
+    lines = [
+        record("librdkafka", "%s [%s] %s", what, "rdkafka#producer-1", "broker 1 is away") for what in ("FAIL", "ERROR")
+    ]
+    assert [True, True] == [limit.filter(line) for line in lines]
+    assert [False, False] == [limit.filter(line) for line in lines]

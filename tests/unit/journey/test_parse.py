@@ -511,3 +511,10 @@ def test_reenter_always_waits_for_nothing() -> None:
 
     assert parsed.journey is not None
     assert Reenter(after=0) == parsed.journey.reenter
+
+
+@pytest.mark.parametrize(("written", "meant"), [("gte", "ge"), ("<=", "le"), ("neq", "ne"), ("prefx", "prefix")])
+def test_an_operator_by_another_name_is_mended_to_the_one_that_means_the_same(written: str, meant: str) -> None:
+    text = f"journey: x\nstages: [{{a: {{event: x.y, where: {{total: {{'{written}': 1}}}}}}}}]\n"
+    (problem,) = parse_journey(text, "j").problems
+    assert f"(did you mean {meant}?); there are eq, ne," in problem.message
