@@ -359,7 +359,7 @@ class Case:
     def pending(self, leaf: Condition, path: str, since_setback: bool) -> Iterator[Timer]:
         if leaf.kind == "missed":
             armed, _ = self.missed(leaf, path, since_setback)
-            if armed is not None and self.consent()[0]:
+            if armed is not None and self.consented(armed):
                 yield Timer(armed + leaf.span, "missed", path, ("missed", armed), leaf)
         elif leaf.kind in ("no_click", "quiet", "stuck", "after"):
             count = self.present_count(leaf, path, since_setback)
@@ -461,7 +461,7 @@ class Case:
         if isinstance(until, Condition):
             return now.acts(path, until, since_setback=True)
         setback = next(rule for rule in self.journey.setbacks if rule.name == self.active.setback)  # type: ignore[union-attr]
-        gives_back = now.fact is not None and now.fact.type in RESUBSCRIPTIONS
+        gives_back = now.fact is not None and gives(setback.when.of, now.fact.event)
         return gives_back and not self.withdrawals(setback.when)
 
     def enter(self, t: int, seq: int, now: _Now) -> None:
