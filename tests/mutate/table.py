@@ -375,7 +375,7 @@ STEP = _of(
         "",
     ),
     (
-        "without consent no click is stored or moves",
+        "without consent no click earns credit",
         "if lens.consent is not None and not _consented(state, lens, at):",
         "if False:",
     ),
