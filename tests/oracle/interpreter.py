@@ -552,7 +552,15 @@ class Case:
         return _credit(newest, "last_click") if newest else None
 
     def deliveries(self) -> list[Fact]:
-        return [fact for fact in self.facts if fact.type == "email.delivered"]
+        """Of one message, however often it was delivered, the first and the newest: a state is bounded (section 6)."""
+        kept: dict[tuple[str, str | None], list[Fact]] = {}
+        for fact in self.facts:
+            if fact.type == "email.delivered":
+                message = fact.event.get("message")
+                key = ("campaign", fact.event.get("campaign")) if message is None else ("message", message)
+                known = sorted([*kept.get(key, ()), fact], key=lambda one: (one.t, one.seq))
+                kept[key] = known if len(known) < 3 else [known[0], known[-1]]
+        return [fact for facts in kept.values() for fact in facts]
 
     def last_send(self) -> dict[str, Any] | None:
         send = _newest(self.deliveries())
