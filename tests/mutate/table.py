@@ -737,6 +737,11 @@ COMPILE = _of(
         "found += route.calm_free",
     ),
     (
+        "the default until acts only by a word on the scopes of its condition",
+        "self._add(type_, leaf, match=lambda event, at, state: covers(*scope_of(event)))",
+        "self._add(type_, leaf)",
+    ),
+    (
         "a re-subscription is activity",
         "            for type_ in SUBSCRIPTIONS:\n                self._shared.watch(self._index, type_)\n",
         "",

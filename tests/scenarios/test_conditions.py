@@ -624,6 +624,20 @@ REGISTER = [
         [ENTERED, "2d a -> s", "3d s -> a"],
     ),
     (
+        "the default until acts only by a word on the scopes of its condition",
+        back(unsubscribed("list:a", after="24h"), until=None),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            event("1d1h", "email.unsubscribed", scope="list:a"),
+            event("9d", "email.unsubscribed", scope="list:a"),
+            event("10d", "contact.subscribed"),
+            event("11d", "email.resubscribed", scope="list:b"),
+            event("12d", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED, "1d1h a -> s", "12d s -> a"],
+    ),
+    (
         "a re-subscription by a machine acts",
         back(unsubscribed("any"), until=None),
         [
