@@ -47,6 +47,8 @@ class Fact:
     machine: bool = False
     consented: bool = True
     """On arrival, the word on consent that it may be included."""
+    given: int | None = None
+    """On arrival, since when consent was given, where it was ever needed to be."""
 
     @property
     def type(self) -> str:
@@ -321,12 +323,15 @@ class Case:
             if isinstance(what, int):
                 armed, open_ = None, what
                 continue
-            if self.matches(then, what):
+            arms, answers = self.matches(first, what), self.matches(then, what)
+            if (arms or answers) and armed is not None and what.given is not None and armed < what.given:
+                armed = None  # consent was withdrawn since: a new first arms anew
+            if answers:
                 if open_ is not None and what.t >= open_ - leaf.span:
                     open_ = None
                 if armed is not None and armed <= what.t <= armed + leaf.span:
                     armed = None
-            if armed is None and what.consented and self.matches(first, what):
+            if armed is None and what.consented and arms:
                 answered = any(
                     fact.seq < seq and what.t <= fact.t <= what.t + leaf.span and self.matches(then, fact)
                     for fact in facts
@@ -582,7 +587,7 @@ class Case:
         if unjudged and self.journey.bots and self.suspect(fact, late):
             return
         self.facts.append(fact)
-        fact.consented = self.consented(t)
+        fact.consented, fact.given = self.consented(t), self.consent()[1]
         words = [one for one in self.facts if self.is_about_consent(one)]
         if fact.type == "contact.consent_withdrawn" and fact is _newest(words):
             self.withdraw(t, seq, fact)
@@ -650,6 +655,7 @@ class Case:
             self.held.remove(click)
             click.machine = self.in_burst(click)
             click.seq = seq
+            click.consented, click.given = self.consented(click.t), self.consent()[1]
             self.facts.append(click)
             self.step(click.t, seq, click, None)
             return
