@@ -813,6 +813,12 @@ NO_CLICK = [
         [ENTERED, "4d a -> s"],
     ),
     (
+        "equal times by arrival: a click that is reported after a younger send leaves nothing of the one at its time",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), click("1d"), sent("2d12h", "z")],
+        [ENTERED, "3d12h a -> s"],
+    ),
+    (
         "fires once per count",
         back(no_click(), until=is_("x.better"), recover=None),
         [BEGIN, sent("1d", "x"), sent("2d", "y"), sent("4d", "z"), event("5d", "x.other")],
