@@ -27,6 +27,7 @@ _EXITS = "for place in _places([leaf.exits for leaf in mine]):"
 _SETBACKS = "for place in reversed(_places([leaf.setbacks for leaf in mine])):"
 _STAGES = "for place in reversed(_places([leaf.stages for leaf in mine])):\n        "
 _NOT_LATE = "    if late:\n        return\n    present = journey.setback_rank.get(run.place, -1)\n"
+_FIRST_MOVE = "if mine and not (scene.moves and any(move.journey == journey.name for move in scene.moves)):"
 _MAY_RETURN = """
     return reenter is not None and reenter.after is not None and run.place not in reenter.never_after
 
@@ -145,8 +146,8 @@ MOVES = _of(
     ("a later run begins with reenter", 'kind = "reenter" if run.number else "enter"', 'kind = "enter"'),
     (
         "moves are numbered anew in each run",
-        "run.status, run.number, run.move = ACTIVE, run.number + 1, 0",
-        "run.status, run.number = ACTIVE, run.number + 1",
+        "run.status, run.number, run.move, run.version = ACTIVE, run.number + 1, 0, 0",
+        "run.status, run.number, run.version = ACTIVE, run.number + 1, 0",
     ),
     ("reenter after means at least D", "at - run.last >= reenter.after", "at - run.last > reenter.after"),
     ("reenter always lets in on an event older than the exit", "return reenter.after == 0 or at", "return at"),
@@ -251,14 +252,19 @@ MOVES = _of(
         "if at - click.at > journey.definition.attribution:",
         "if False:",
     ),
-    ("the crediting time is the click's", 'rfc3339(click.at), "last_click")', 'rfc3339(at), "last_click")'),
+    ("the crediting time is the click's", '_text(click.at), "last_click")', '_text(at), "last_click")'),
     ("a record shows no query string", 'return url.partition("?")[0] if url else url', "return url"),
     (
         "until counts from the setback on",
-        "for key in run.facts if key in journey.back_keys]:",
-        "for key in () if key in journey.back_keys]:",
+        "if key in journey.stay_keys]:",
+        "if key in journey.stay_keys and journey.leaves[key].back is None]:",
     ),
-    ("a move into a stage restarts quiet", "    run.settled = at\n", ""),
+    (
+        "stuck counts anew after a move to the same time",
+        "if key in journey.stay_keys]:",
+        "if key in journey.stay_keys and journey.leaves[key].back is not None]:",
+    ),
+    ("a move into a stage restarts quiet", "    run.settled = at\n    goal", "    goal"),
     (
         "a setback does not restart quiet",
         "    run.since, run.stalled = at, False\n    for key",
@@ -279,37 +285,40 @@ MOVES = _of(
         "    run.facts, run.timers = {}, {}\n    scene.retimed",
         "    run.timers = {}\n    scene.retimed",
     ),
+    ("each journey makes its own move", _FIRST_MOVE, "if mine and not scene.moves:"),
+    ("at most one move", _FIRST_MOVE, "if mine:"),
+    ("beyond lateness means older by more than lateness", "hit.at < hit.horizon and", "hit.at <= hit.horizon and"),
+    ("beyond lateness an event is late", "late = hit.at < hit.horizon and", "late = False and"),
+    ("a click is not late for having been held", " and not isinstance(scene.event, Held)", ""),
     (
-        "each journey makes its own move",
-        "if mine and not any(move.journey == journey.name for move in scene.moves):",
-        "if mine and not scene.moves:",
+        "a disengagement click is no activity",
+        "watching = scene.active and journey.watches and not calm",
+        "watching = scene.active and journey.watches",
     ),
-    (
-        "at most one move",
-        "if mine and not any(move.journey == journey.name for move in scene.moves):",
-        "if mine:",
-    ),
-    ("a disengagement click is no activity", "        return not calm\n", "        return True\n"),
-    (
-        "a re-subscription is activity",
-        'type_ == "email.opened" or type_ in SUBSCRIPTIONS or',
-        'type_ == "email.opened" or',
-    ),
-    ("a custom activity is activity", "or type_ in SUBSCRIPTIONS or is_custom(type_)", "or type_ in SUBSCRIPTIONS"),
     (
         "an older activity does not take back a newer one",
-        "    run.active = max(run.active, at)\n",
+        "    if at > run.active:\n        run.active = at\n",
         "    run.active = at\n",
     ),
     (
+        "an older open does not take back a newer one",
+        "        if at > run.opened:\n            run.opened = at\n",
+        "        run.opened = at\n",
+    ),
+    (
         "per campaign counts nothing without campaign and message",
-        "        if leaf.grouped and not _group(scene, hit):\n            continue\n",
-        "        if leaf.grouped:\n            _group(scene, hit)\n",
+        "            if leaf.grouped and not _group(scene, hit):\n                continue\n",
+        "            if leaf.grouped:\n                _group(scene, hit)\n",
+    ),
+    (
+        "per campaign counts an entering event only with campaign or message",
+        "if leaf.back is None and not (leaf.grouped and not _group(scene, hit)):",
+        "if leaf.back is None and (not leaf.grouped or _group(scene, hit) >= 0):",
     ),
     (
         "a campaign and a message of one name are two",
-        'hit.group = number(f"message {scene.message}")',
-        'hit.group = number(f"campaign {scene.message}")',
+        'hit.group = number(f"message {send.message}")',
+        'hit.group = number(f"campaign {send.message}")',
     ),
 )
 
@@ -330,37 +339,47 @@ STEP = _of(
     ("an erased contact stays gone", "    elif state.erased:\n", "    elif False:\n"),
     (
         "what a machine did satisfies nothing",
-        "    if event.machine is True and not route.always_acts:\n",
-        "    if False:\n",
+        "    elif route.always_acts or event.machine is not True:\n",
+        "    else:\n",
+    ),
+    (
+        "a custom activity of a machine satisfies nothing",
+        "if event.machine is True or (email and not sends.is_human(event)):",
+        "if email and not sends.is_human(event):",
     ),
     (
         "withdrawals, re-subscriptions and complaints always act",
-        "    if event.machine is True and not route.always_acts:\n",
-        "    if event.machine is True:\n",
+        "    elif route.always_acts or event.machine is not True:\n",
+        "    elif event.machine is not True:\n",
     ),
     (
         "what an uncertain recipient did satisfies nothing",
-        'if route.kind == "email" and not sends.is_human(event):',
-        "if False:",
+        "if event.machine is True or (email and not sends.is_human(event)):",
+        "if event.machine is True:",
     ),
-    ("a variant satisfies nothing", "touched = {} if variant else _touched(", "touched = _touched("),
-    ("a variant earns no credit", "if not counted or (campaign is None and", "if (campaign is None and"),
     (
-        "clicked any leaves out disengagement links",
-        "entries = [e for e in route.calm_free if program.journeys[e.journey].disengaged.isdisjoint(links)]",
-        "entries = list(route.calm_free)",
+        "a variant of a click satisfies nothing",
+        "    if counted:\n        if unknown:\n",
+        "    if True:\n        if unknown:\n",
     ),
+    ("a variant of an open satisfies nothing", "    elif counted:\n        _act(", "    else:\n        _act("),
+    ("a variant earns no credit", "if not counted or (send.campaign is None and", "if (send.campaign is None and"),
     (
         "a click under two links of a condition is one match",
-        "found.setdefault((id(entry.leaf), entry.bits), entry)",
-        "found.setdefault((id(entry), entry.bits), entry)",
+        "if interest.several and len(touches) > 1:",
+        "if False:",
     ),
     (
         "without consent no engagement is stored or moves",
-        "if not _consented(scene.state, journey, scene.at):",
+        "    if journey.name in scene.refused:\n        return False\n",
+        "",
+    ),
+    (
+        "without consent no click earns credit",
+        "if lens.consent is not None and not _consented(state, lens, at):",
         "if False:",
     ),
-    ("refusals for lack of consent are counted", "                refused.append(journey.name)\n", ""),
+    ("refusals for lack of consent are counted", "tuple(counts), outcome, scene.refused)", "tuple(counts), outcome)"),
     (
         "engagement older than the consent is refused",
         "return 0 <= register.consent_since(state, consent) <= at",
@@ -394,20 +413,15 @@ STEP = _of(
     ),
     (
         "records of one event go by journey name",
-        "        scene.moves.sort(key=lambda move: move.journey)\n",
+        "        moves.sort(key=lambda move: move.journey)\n",
         "        pass\n",
     ),
+    ("beyond lateness a click is never held", "if at < scene.clock - journey.definition.lateness:", "if False:"),
     (
-        "beyond lateness means older by more than lateness",
-        "touched[index], calm, at < scene.clock - journey.definition.lateness)",
-        "touched[index], calm, at <= scene.clock - journey.definition.lateness)",
+        "only unjudged clicks are evidence of a burst",
+        "        if unknown:\n            machines.remember",
+        "        if True:\n            machines.remember",
     ),
-    (
-        "beyond lateness an event is late",
-        "touched[index], calm, at < scene.clock - journey.definition.lateness)",
-        "touched[index], calm, False)",
-    ),
-    ("only unjudged clicks are evidence of a burst", "    if unknown and counted:\n", "    if counted:\n"),
     (
         "a click that a machine made is not credited or counted",
         "            _mark_machine(scene, lens.key)\n            continue\n",
@@ -416,13 +430,13 @@ STEP = _of(
     ("a held click acts with its own time", "    scene.at = click.at\n", "    scene.at = click.due\n"),
     (
         "a held click is judged again when it is due",
-        "or machines.in_burst(state, known.bots, click.message, click.at):",
+        "or machines.in_burst(state, known.bots, scene.send, click.at):",
         "or False:",
     ),
     (
         "a held click in a tie sorts as kind hold",
-        'yield _Pending(click.due, min(click.waiting), "hold"',
-        'yield _Pending(click.due, min(click.waiting), "a"',
+        "first = min(_pending(program, new), default=None)",
+        "first = min(_pending(program, new), key=lambda t: (*t[:2], t.kind.replace('hold', ''), *t[3:]), default=None)",
     ),
     (
         "the first timer fires first",
@@ -440,7 +454,7 @@ STEP = _of(
         "first = min(_pending(program, new), key=lambda t: (t.due, t.kind, t.journey, t.path), default=None)",
     ),
     ("membership carries stalled", 'flags=("stalled",) if run.stalled else ()', "flags=()"),
-    ("each journey judges clicks with its own settings", "if program.journeys[index].lens == lens.key}", "if True}"),
+    ("each journey judges clicks with its own settings", "if pair[0].lens == lens.key]", "if True]"),
 )
 
 FOLD = _of(
@@ -454,7 +468,10 @@ FOLD = _of(
     ),
     (
         "timers fire before the event that moved the clock",
-        "            if self.clock > before:\n                self._fire(self.clock, steps, undo)\n            contact",
+        """\
+            if self.clock > before and self.clock > self._next:
+                self._fire(self.clock, steps, undo)
+            contact""",
         "            contact",
     ),
     (
@@ -473,6 +490,17 @@ FOLD = _of(
         "first = base if own is None or (base is not None and base[0] < own[0]) else own",
     ),
 )
+
+_ALL_HOLD = """\
+            if not part(facts, at, register):
+                return False
+        return True
+"""
+_ANY_HOLDS = """\
+            if part(facts, at, register):
+                return True
+        return False
+"""
 
 CONDITIONS = _of(
     "conditions.py",
@@ -557,27 +585,50 @@ CONDITIONS = _of(
         "        active",
     ),
     ("quiet counts from when consent was given", "return max(active, since) if active else 0", "return active"),
-    ("no_click counts once per campaign", "if hit.group in counted[2::2]:", "if False:"),
-    ("sends before the click count no more", "        if hit.at < restarted:\n            return\n", ""),
+    (
+        "no_click counts once per campaign",
+        "            counted = (*counted, at, hit.group)\n",
+        "            counted = (*counted, at, hit.group + len(counted))\n",
+    ),
+    (
+        "sends before the click count no more",
+        "if at < run.clicked or at < run.recovered or",
+        "if at < run.recovered or",
+    ),
+    (
+        "sends before the recovery count no more",
+        "if at < run.clicked or at < run.recovered or",
+        "if at < run.clicked or",
+    ),
     (
         "a send at the time of the click that arrives after it counts",
-        "        if hit.at < restarted:\n",
-        "        if hit.at <= restarted:\n",
+        "if at < run.clicked or",
+        "if at <= run.clicked or",
     ),
     (
         "no_click as a way out counts sends from the setback on",
-        "max(run.clicked, run.recovered, 0 if self.back is None else run.since)",
-        "max(run.clicked, run.recovered)",
+        " or (self.back is not None and at < run.since)",
+        "",
     ),
-    ("no_click is due at the N-th send plus grace", "times[self.n - 1] + self.grace", "times[-1] + self.grace"),
-    ("no_click waits for its grace", "times[self.n - 1] + self.grace", "times[self.n - 1]"),
+    (
+        "no_click is due at the N-th send plus grace",
+        "return counted[place] + self.grace",
+        "return counted[-2] + self.grace",
+    ),
+    ("no_click waits for its grace", "return counted[place] + self.grace", "return counted[place]"),
     ("no_click fires once per count", "or counted[0] or since < 0", "or since < 0"),
     ("no_click does not run without consent", "or counted[0] or since < 0", "or counted[0]"),
     (
         "no_click counts from when consent was given",
-        "for time in counted[1::2] if time >= since]",
-        "for time in counted[1::2]]",
+        "            if counted[place] >= since:\n",
+        "            if True:\n",
     ),
+    (
+        "no_click counts a campaign after consent that was sent before it too",
+        "return not newest or hit.since > 0 or not",
+        "return not newest or not",
+    ),
+    ("no_click counts a send out of order in its place", "return not newest or hit", "return hit"),
     (
         "a click restarts the count: a send at its time is gone",
         "for pair in _pairs(counted[1:]) if pair[0] > at]",
@@ -644,17 +695,13 @@ CONDITIONS = _of(
         "        if armed < hit.since:\n            armed = 0",
         "        if False:\n            armed = 0",
     ),
+    ("all: every part holds", _ALL_HOLD, _ANY_HOLDS),
+    ("any: one part is enough", _ANY_HOLDS, _ALL_HOLD),
     (
-        "all: every part holds",
-        "all(part(facts, at, register) for part in parts)",
-        "any(part(facts, at, register) for part in parts)",
+        "not: the part does not hold",
+        "return lambda facts, at, register: not part(facts, at, register)",
+        "return lambda facts, at, register: True",
     ),
-    (
-        "any: one part is enough",
-        "return lambda facts, at, register: any(part(facts, at, register) for part in parts)",
-        "return lambda facts, at, register: all(part(facts, at, register) for part in parts)",
-    ),
-    ("not: the part does not hold", "not part(facts, at, register)", "True"),
 )
 
 COMPILE = _of(
@@ -676,13 +723,39 @@ COMPILE = _of(
     ),
     (
         "no_click counts campaigns that match sends",
-        "return not self._journey.sends or self._counts_send(event.campaign)",
-        "return True",
+        "event.campaign is not None and counts(event.campaign)",
+        "event.campaign is not None",
     ),
     (
         "messages without a campaign count only without sends",
-        "return event.message is not None and not self._journey.sends",
-        "return event.message is not None",
+        "event.campaign is not None and counts(event.campaign)",
+        "event.campaign is None or counts(event.campaign)",
+    ),
+    (
+        "clicked any leaves out disengagement links",
+        "found += (entry for entry in route.calm_free if journeys[entry.journey].disengaged.isdisjoint(links))",
+        "found += route.calm_free",
+    ),
+    (
+        "the default until acts only by a word on the scopes of its condition",
+        "self._add(type_, leaf, match=lambda event, at, state: covers(*scope_of(event)))",
+        "self._add(type_, leaf)",
+    ),
+    (
+        "a re-subscription is activity",
+        "            for type_ in SUBSCRIPTIONS:\n                self._shared.watch(self._index, type_)\n",
+        "",
+    ),
+    ("a custom activity is activity", "            self._shared.watch_custom(self._index)\n", ""),
+    (
+        "a custom activity that a condition names is activity",
+        "            if is_custom(type_):\n                route.watchers",
+        "            if False:\n                route.watchers",
+    ),
+    (
+        "a custom activity that a condition of another journey names is activity",
+        "Route(engaging=True, watchers=list(self.custom.watchers))",
+        "Route(engaging=True)",
     ),
     (
         "no_click counts deliveries, or what was sent",
@@ -797,9 +870,11 @@ SENDS = _of(
     ),
     (
         "a message is delivered before a click on it is judged",
-        "send.flags & DELIVERED and send.at <= at else None",
-        "send.flags & DELIVERED else None",
+        "return known.at if known.at <= at else None",
+        "return known.at",
     ),
+    ("a click is judged by the last delivery before it", "    if 0 < known.again <= at:\n", "    if False:\n"),
+    ("a click is judged by no delivery after it", "    if 0 < known.again <= at:\n", "    if 0 < known.again:\n"),
 )
 
 MACHINES = _of(
@@ -819,7 +894,7 @@ MACHINES = _of(
     ("near: its end is included", "at - delivered <= bots.near", "at - delivered < bots.near"),
     ("a click far from the delivery counts at once", "at - delivered <= bots.near and due", "due"),
     ("bots off", "    if bots is None:\n        return HUMAN\n", "    bots = bots or Bots()\n"),
-    ("burst: so many distinct URLs", ">= bots.burst_urls", "> bots.burst_urls"),
+    ("burst: so many distinct URLs", "+ span}) >= bots.burst_urls", "+ span}) > bots.burst_urls"),
     (
         "burst: distinct URLs",
         "len({url for time, url in near if start <= time <= start + span})",
@@ -837,7 +912,7 @@ MACHINES = _of(
         "at - span <= time <= at + span]",
         "at - span <= time <= at]",
     ),
-    ("burst compares URLs as raw text", 'number(url or "")', 'number((url or "").partition("?")[0])'),
+    ("burst compares URLs as raw text", "number(url))", 'number(url.partition("?")[0]))'),
 )
 
 FIELDS = _of(

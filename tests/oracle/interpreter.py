@@ -47,6 +47,8 @@ class Fact:
     machine: bool = False
     consented: bool = True
     """On arrival, the word on consent that it may be included."""
+    given: int | None = None
+    """On arrival, since when consent was given, where it was ever needed to be."""
 
     @property
     def type(self) -> str:
@@ -321,12 +323,15 @@ class Case:
             if isinstance(what, int):
                 armed, open_ = None, what
                 continue
-            if self.matches(then, what):
+            arms, answers = self.matches(first, what), self.matches(then, what)
+            if (arms or answers) and armed is not None and what.given is not None and armed < what.given:
+                armed = None  # consent was withdrawn since: a new first arms anew
+            if answers:
                 if open_ is not None and what.t >= open_ - leaf.span:
                     open_ = None
                 if armed is not None and armed <= what.t <= armed + leaf.span:
                     armed = None
-            if armed is None and what.consented and self.matches(first, what):
+            if armed is None and what.consented and arms:
                 answered = any(
                     fact.seq < seq and what.t <= fact.t <= what.t + leaf.span and self.matches(then, fact)
                     for fact in facts
@@ -359,7 +364,7 @@ class Case:
     def pending(self, leaf: Condition, path: str, since_setback: bool) -> Iterator[Timer]:
         if leaf.kind == "missed":
             armed, _ = self.missed(leaf, path, since_setback)
-            if armed is not None and self.consent()[0]:
+            if armed is not None and self.consented(armed):
                 yield Timer(armed + leaf.span, "missed", path, ("missed", armed), leaf)
         elif leaf.kind in ("no_click", "quiet", "stuck", "after"):
             count = self.present_count(leaf, path, since_setback)
@@ -461,7 +466,7 @@ class Case:
         if isinstance(until, Condition):
             return now.acts(path, until, since_setback=True)
         setback = next(rule for rule in self.journey.setbacks if rule.name == self.active.setback)  # type: ignore[union-attr]
-        gives_back = now.fact is not None and now.fact.type in RESUBSCRIPTIONS
+        gives_back = now.fact is not None and gives(setback.when.of, now.fact.event)
         return gives_back and not self.withdrawals(setback.when)
 
     def enter(self, t: int, seq: int, now: _Now) -> None:
@@ -552,7 +557,15 @@ class Case:
         return _credit(newest, "last_click") if newest else None
 
     def deliveries(self) -> list[Fact]:
-        return [fact for fact in self.facts if fact.type == "email.delivered"]
+        """Of one message, however often it was delivered, the first and the newest: a state is bounded (section 6)."""
+        kept: dict[tuple[str, str | None], list[Fact]] = {}
+        for fact in self.facts:
+            if fact.type == "email.delivered":
+                message = fact.event.get("message")
+                key = ("campaign", fact.event.get("campaign")) if message is None else ("message", message)
+                known = sorted([*kept.get(key, ()), fact], key=lambda one: (one.t, one.seq))
+                kept[key] = known if len(known) < 3 else [known[0], known[-1]]
+        return [fact for facts in kept.values() for fact in facts]
 
     def last_send(self) -> dict[str, Any] | None:
         send = _newest(self.deliveries())
@@ -574,7 +587,7 @@ class Case:
         if unjudged and self.journey.bots and self.suspect(fact, late):
             return
         self.facts.append(fact)
-        fact.consented = self.consented(t)
+        fact.consented, fact.given = self.consented(t), self.consent()[1]
         words = [one for one in self.facts if self.is_about_consent(one)]
         if fact.type == "contact.consent_withdrawn" and fact is _newest(words):
             self.withdraw(t, seq, fact)
@@ -642,6 +655,7 @@ class Case:
             self.held.remove(click)
             click.machine = self.in_burst(click)
             click.seq = seq
+            click.consented, click.given = self.consented(click.t), self.consent()[1]
             self.facts.append(click)
             self.step(click.t, seq, click, None)
             return

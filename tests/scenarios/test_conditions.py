@@ -234,6 +234,12 @@ COUNTS = [
         [ENTERED, "4d a -> b"],
     ),
     (
+        "per campaign: the event that begins the run counts only where it names a campaign or message",
+        two(is_("begin.now", times=2, per=True)),
+        [BEGIN, event("1d", "begin.now", campaign="x"), event("2d", "begin.now", campaign="y")],
+        [ENTERED, "2d a -> b"],
+    ),
+    (
         "per campaign within: the newest click of each campaign counts",
         two(clicked(times=2, within="2d", per=True)),
         [
@@ -618,6 +624,20 @@ REGISTER = [
         [ENTERED, "2d a -> s", "3d s -> a"],
     ),
     (
+        "the default until acts only by a word on the scopes of its condition",
+        back(unsubscribed("list:a", after="24h"), until=None),
+        [
+            BEGIN,
+            sent("1d", "x"),
+            event("1d1h", "email.unsubscribed", scope="list:a"),
+            event("9d", "email.unsubscribed", scope="list:a"),
+            event("10d", "contact.subscribed"),
+            event("11d", "email.resubscribed", scope="list:b"),
+            event("12d", "email.resubscribed", scope="list:a"),
+        ],
+        [ENTERED, "1d1h a -> s", "12d s -> a"],
+    ),
+    (
         "a re-subscription by a machine acts",
         back(unsubscribed("any"), until=None),
         [
@@ -781,10 +801,22 @@ NO_CLICK = [
         [ENTERED, "4d a -> s"],
     ),
     (
+        "a send that is older than the last click counts no more, whatever arrives first",
+        back(no_click()),
+        [BEGIN, click("1d"), sent("23h", "x"), sent("2d", "y"), sent("3d", "z")],
+        [ENTERED, "4d a -> s"],
+    ),
+    (
         "equal times by arrival: a click after the send cancels it, before it does not",
         back(no_click()),
         [BEGIN, sent("1d", "x"), click("1d"), click("2d"), sent("2d", "y"), sent("3d", "z")],
         [ENTERED, "4d a -> s"],
+    ),
+    (
+        "equal times by arrival: a click that is reported after a younger send leaves nothing of the one at its time",
+        back(no_click()),
+        [BEGIN, sent("1d", "x"), sent("2d", "y"), click("1d"), sent("2d12h", "z")],
+        [ENTERED, "3d12h a -> s"],
     ),
     (
         "fires once per count",
@@ -991,6 +1023,18 @@ QUIET = [
         back(d.Quiet(span("5d"), opens=True)),
         [BEGIN, event("2d", "email.opened"), event("3d", "email.opened", machine=True)],
         [ENTERED, "7d a -> s"],
+    ),
+    (
+        "opens: true: an open older than what is known restarts nothing",
+        back(d.Quiet(span("5d"), opens=True)),
+        [BEGIN, event("3d", "email.opened"), event("2d12h", "email.opened")],
+        [ENTERED, "8d a -> s"],
+    ),
+    (
+        "an activity that a condition names but does not match restarts it too",
+        two(is_("page.seen", ("plan", "eq", "pro")), setbacks=[setback("s", d.Quiet(span("5d")), until="never")]),
+        [BEGIN, event("3d", "page.seen", data={"plan": "free"})],
+        [ENTERED, "8d a -> s"],
     ),
     (
         "a setback does not restart it",
@@ -1331,6 +1375,15 @@ CLOCKS = [
 ]
 
 ALL = [*EVENTS, *COUNTS, *LOGIC, *REGISTER, *NO_CLICK, *QUIET, *MISSED, *CLOCKS]
+
+
+def test_an_activity_that_a_condition_of_another_journey_names_restarts_quiet() -> None:
+    quiet = back(d.Quiet(span("5d")))
+    other = journey([stage("seen", is_("page.seen"))], name="k")
+
+    moves = play([quiet, other], [BEGIN, event("3d", "page.seen")], until="30d")
+
+    assert ["j: 0d none -> a", "k: 3d none -> seen", "j: 8d a -> s"] == moves
 
 
 @pytest.mark.parametrize(("journey_", "events", "expected"), [pytest.param(*case[1:], id=case[0]) for case in ALL])

@@ -125,6 +125,12 @@ CASES = [
         [ENTERED, "12d a -> s"],
     ),
     (
+        "no_click counts a campaign from when consent was given, though it was sent before too",
+        asking(setbacks=[setback("s", d.NoClick(1, span("1d")), until="never")]),
+        [BEGIN, sent("1d", "x"), given("10d"), sent("11d", "x", "m2")],
+        [ENTERED, "12d a -> s"],
+    ),
+    (
         "a first before consent does not arm",
         asking(setbacks=[setback("s", d.Missed(is_("email.delivered"), is_("x.y"), span("1d")), until="never")]),
         [BEGIN, sent("1d", "x"), given("10d"), sent("11d", "y")],
@@ -276,6 +282,14 @@ def test_the_exit_has_rule_consent_and_no_credit() -> None:
     last = records(asking(consent=GRANTED), events)[-1]
 
     assert ("consent", None, "exit") == (last.rule, last.credit, last.kind)
+
+
+def test_a_click_without_consent_earns_no_credit_once_it_is_given() -> None:
+    events = [BEGIN, click("1d", campaign="x"), given("2d"), event("3d", "x.go")]
+
+    last = records(asking(stage("c", is_("x.go"))), events)[-1]
+
+    assert ("c", None) == (last.to, last.credit)
 
 
 def test_journeys_without_consent_go_on() -> None:

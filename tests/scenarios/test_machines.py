@@ -132,6 +132,12 @@ CASES = [
         [ENTERED],
     ),
     (
+        "a delivery after the click does not judge it",
+        TWO,
+        [BEGIN, SEND, event("1d2h", "email.delivered", message="m", campaign="x"), null("1d1h")],
+        [ENTERED, "1d1h a -> b"],
+    ),
+    (
         "three URLs in more than 10 s are a person",
         TWO,
         [BEGIN, SEND, null("1d1m"), null("1d1m6s", URLS[1]), null("1d1m12s", URLS[2])],
@@ -235,6 +241,18 @@ CASES = [
         journey([stage("a", is_("begin.now")), stage("b", clicked(times=2))], lateness=span("1h")),
         [BEGIN, SEND, event("2d", "x.other"), null("1d1s"), null("1d1m"), click("2d1s")],
         [ENTERED, "2d1s a -> b"],
+    ),
+    (
+        "beyond lateness a click is not held, though its hold would end later still",
+        journey(TWO.stages, lateness=span("5s")),
+        [BEGIN, SEND, event("1d1m7s", "x.other"), null("1d1m")],
+        [ENTERED],
+    ),
+    (
+        "a held click is not late for having been held longer than lateness",
+        journey(TWO.stages, lateness=span("5s")),
+        [BEGIN, SEND, null("1d1m")],
+        [ENTERED, "1d1m a -> b"],
     ),
     (
         "a held click of a link acts as that click",
