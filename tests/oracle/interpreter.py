@@ -285,8 +285,11 @@ class Case:
     def sends_since_restart(
         self, leaf: Condition, since_setback: bool, given: int | None
     ) -> tuple[tuple[int, int] | None, list[Fact]]:
-        """The newest restart and the sends after it, once per campaign, in the order of their own times."""
+        """The newest restart and the sends after it, once per campaign, in the order of their own times. What ends a
+        setback counts from the setback on: sends, like activity for ``quiet``, by their own times."""
         facts = self.scope(since_setback)
+        if since_setback and self.active:
+            facts = [fact for fact in facts if fact.t >= self.active.setback_at]
         restarts = [(fact.t, fact.seq) for fact in self.facts if self.is_human_click(fact)]
         if self.active:
             restarts += [(record["at"], record["seq"]) for record in self.active.records if record["kind"] == "recover"]
