@@ -255,10 +255,15 @@ class Case:
             if anchor is None:
                 return None
             anchor = max(anchor, given) if given is not None else anchor
-            return anchor + leaf.span, (len(self.runs), run.setback_seq if run and since_setback else 0, anchor)
+            return anchor + leaf.span, (self.span_of_count(since_setback), anchor)
         restart, sends = self.sends_since_restart(leaf, since_setback, given)
         due = sends[leaf.sends - 1].t + leaf.span if len(sends) >= leaf.sends else None
-        return due, (len(self.runs), run.setback_seq if run and since_setback else 0, restart)
+        return due, (self.span_of_count(since_setback), restart)
+
+    def span_of_count(self, since_setback: bool) -> tuple[int, bool, int]:
+        """Counts begin anew with a run, with its end, and with the setback that they can end."""
+        run = self.active
+        return len(self.runs), run is not None, run.setback_seq if run and since_setback else 0
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
         """The later of activity and the last move into a stage. Activity from before the run may be younger than
