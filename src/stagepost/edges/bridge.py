@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from msgspec import structs
 from starlette.requests import ClientDisconnect
 
 from stagepost.edges import health, sns
@@ -28,7 +27,7 @@ from stagepost.edges.roles import Status
 from stagepost.edges.sns import CertificateUnavailable
 from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import Reason, rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Post, canonical_name, normalise, verified
+from stagepost.normalise import PROVIDERS, AccountConfig, Post, canonical_name, certified, normalise, verified
 from stagepost.normalise.bodies import BODY_LIMIT
 from stagepost.normalise.webhooks import Answers, TokenMemory, answers_of, challenge, worth_keeping
 
@@ -155,7 +154,9 @@ class Bridge:
             url=self._url(request),
         )
         try:
-            post = await self._with_certificates(post, config)
+            if config.topics:
+                loop = asyncio.get_running_loop()
+                post = await loop.run_in_executor(self._amazon, certified, post, config, self._certificates)
         except CertificateUnavailable as error:
             self._log.warning("certificate not fetched", provider=provider, account=account, reason=str(error))
             return self._answer(provider, "unavailable", answers.unavailable, "the signature cannot be checked now")
@@ -169,15 +170,6 @@ class Bridge:
         if fits and (confirmation := PROVIDERS[post.provider].confirmation_url(post, config)) is not None:
             return await self._subscribe(post, confirmation, answers)
         return await self._publish(post, answers)
-
-    async def _with_certificates(self, post: Post, config: AccountConfig) -> Post:
-        """The post with what its signature is checked with, where that has to be asked for."""
-        if not config.topics or config.signature == "off":
-            return post
-        loop, found = asyncio.get_running_loop(), []
-        for url in PROVIDERS[post.provider].certificate_urls(post, config):
-            found.append(await loop.run_in_executor(self._amazon, self._certificates, url))
-        return structs.replace(post, certificates=tuple(each for each in found if each is not None))
 
     async def _subscribe(self, post: Post, url: str, answers: Answers) -> Response:
         loop = asyncio.get_running_loop()

@@ -12,8 +12,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from stagepost.edges.errors import EdgeError, MissingTopics, of_kafka
-from stagepost.edges.tail import record_of
+from stagepost.edges.errors import EdgeError, of_kafka
+from stagepost.edges.tail import READER, partitions_of, record_of
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
 
@@ -36,19 +36,7 @@ class Scanner:
     def __init__(self, settings: Mapping[str, Any], names: TopicNames) -> None:
         """``settings``: of librdkafka, bootstrap servers included."""
         self._names = names
-        self._consumer = Consumer(
-            {
-                **settings,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                # The library asks for a name; without subscription and commit no group comes into being.
-                "group.id": "stagepost.scan",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 50,
-            },
-            logger=_LOGGER,
-        )
+        self._consumer = Consumer({**settings, **READER}, logger=_LOGGER)
 
     def records(
         self,
@@ -114,9 +102,5 @@ class Scanner:
         self._consumer.close()
 
     def _places(self, topics: Sequence[Topic]) -> list[TopicPartition]:
-        known = self._consumer.list_topics(timeout=_ASK_S).topics
-        full = [self._names.full(topic) for topic in topics]
-        missing = [name for name in full if name not in known or known[name].error is not None]
-        if missing:
-            raise MissingTopics(missing)
-        return [TopicPartition(name, partition) for name in full for partition in known[name].partitions]
+        known = partitions_of(self._consumer, self._names, topics)
+        return [TopicPartition(name, partition) for name, all_ in known.items() for partition in all_]

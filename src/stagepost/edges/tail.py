@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger("librdkafka")
 _ASK_S = 10.0
 """For the list of partitions."""
 
-_TAIL: Mapping[str, Any] = {
+READER: Mapping[str, Any] = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
     # The library asks for a name; without subscription and commit no group comes into being.
@@ -42,18 +42,16 @@ class Tail:
         lie. Raises MissingTopics, or KafkaException."""
         self._names = names
         self._ended: set[tuple[str | None, int | None]] = set()
-        self._consumer = Consumer({**settings, **_TAIL}, logger=_LOGGER)
-        known = self._consumer.list_topics(timeout=_ASK_S).topics
-        full = [names.full(topic) for topic in topics]
-        missing = [name for name in full if name not in known or known[name].error is not None]
-        if missing:
+        self._consumer = Consumer({**settings, **READER}, logger=_LOGGER)
+        try:
+            known = partitions_of(self._consumer, names, topics)
+        except MissingTopics:
             self._consumer.close()
-            raise MissingTopics(missing)
-        counts = {name: len(known[name].partitions) for name in full}
+            raise
         self.partitions = [
             (name, p)
-            for name in full
-            for p in (known[name].partitions if key is None else [murmur2_partition(key, counts[name])])
+            for name, all_ in known.items()
+            for p in (all_ if key is None else [murmur2_partition(key, len(all_))])
         ]
         """Full topic names and partitions that are read."""
         self._consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for name, p in self.partitions])
@@ -82,6 +80,16 @@ class Tail:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def partitions_of(consumer: Consumer, names: TopicNames, topics: Iterable[Topic]) -> dict[str, list[int]]:
+    """Partitions by full topic name. Raises MissingTopics with all that are missing."""
+    known = consumer.list_topics(timeout=_ASK_S).topics
+    full = [names.full(topic) for topic in topics]
+    missing = [name for name in full if name not in known or known[name].error is not None]
+    if missing:
+        raise MissingTopics(missing)
+    return {name: list(known[name].partitions) for name in full}
 
 
 def record_of(message: Message, names: TopicNames) -> Record:

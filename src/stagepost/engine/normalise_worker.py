@@ -12,7 +12,7 @@ from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.engine.retries import parts_to_retry
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, normalise
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, certified, normalise
 
 CertificateSource = Callable[[str], str | None]
 """The certificate at a URL whose host was checked, as PEM; None where there is none. May raise what makes the loop read
@@ -78,9 +78,7 @@ class NormaliseProcessor(Struct, frozen=True):
             url=headers.get("url"),
         )
         config = self.accounts.get(account) or AccountConfig(provider=provider)
-        if config.topics and config.signature != "off":
-            found = map(self.certificates, PROVIDERS[provider].certificate_urls(post, config))
-            post = structs.replace(post, certificates=tuple(each for each in found if each is not None))
+        post = certified(post, config, self.certificates)
         return provider, normalise(post, config, self.tenant_key, parts_to_retry(record.headers))
 
     @staticmethod

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from msgspec import structs
@@ -21,7 +21,7 @@ from stagepost.normalise.facts import assemble
 from stagepost.normalise.post import AccountConfig, Normalised, Post
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
-__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "normalise", "verified"]
+__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "certified", "normalise", "verified"]
 
 NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
@@ -75,6 +75,15 @@ def verified(post: Post, account: AccountConfig) -> bool | None:
         return None
     provider, keys = PROVIDERS[post.provider], (*account.secrets, *post.certificates)
     return any(provider.check(post, key) for key in keys) and provider.admits(post, account)
+
+
+def certified(post: Post, account: AccountConfig, certificates: Callable[[str], str | None]) -> Post:
+    """The post with what ``verified`` needs beside the account's secrets. ``certificates``: the PEM at a URL whose host
+    was checked, None where there is none; what it raises is passed on."""
+    if not account.topics or account.signature == "off":
+        return post
+    found = map(certificates, PROVIDERS[post.provider].certificate_urls(post, account))
+    return structs.replace(post, certificates=tuple(each for each in found if each is not None))
 
 
 def _read_all(
