@@ -38,8 +38,8 @@ TITLES = {
 }
 
 CAVEAT = (
-    "peers: the same events, a simpler rule (no timers, setbacks, consent, credit); one sensible setup each, made by us: "
-    "an expert would close a part of the gap"
+    "peers: the same events, a simpler rule (no timers, setbacks, consent, credit); one sensible setup each, made by "
+    "us: an expert would close a part of the gap"
 )
 
 

@@ -50,11 +50,12 @@ class Taken:
 def between_commits(samples: Sequence[Sample], total: int) -> Taken:
     """From the first commit behind the warm-up to the first sight of the last one.
 
-    Where all was one commit, from the last sight of nothing: then the start of the process is part of it.
+    Where that leaves less than half of the events, as commits are few, from the last sight of none at all: then the
+    start of the process is part of it, which more events make small.
     """
     last = next(sample for sample in samples if sample.done >= total)
-    warm = [sample for sample in samples if WARM * total <= sample.done < total]
-    first = warm[0] if warm else [sample for sample in samples if sample.done < total][-1]
+    warm = [sample for sample in samples if WARM * total <= sample.done <= total / 2]
+    first = warm[0] if warm else [sample for sample in samples if sample.done == 0][-1]
     return Taken(last.done - first.done, last.cpu_s - first.cpu_s, last.at - first.at)
 
 

@@ -9,14 +9,16 @@ import faust
 
 from stagepost.bench.peers.rule import TALLY_EVERY, Standing, Tally, advance, decode, encode, pack, unpack
 
+PARTITIONS = 8
 
-def build(bootstrap: str, topic: str, name: str, partitions: int = 8) -> faust.App:
+
+def build(bootstrap: str, topic: str, name: str) -> faust.App:
     app = faust.App(
         name,
         broker=f"kafka://{bootstrap}",
         store="memory://",
         processing_guarantee="exactly_once",
-        topic_partitions=partitions,
+        topic_partitions=PARTITIONS,
         topic_replication_factor=1,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
@@ -29,7 +31,8 @@ def build(bootstrap: str, topic: str, name: str, partitions: int = 8) -> faust.A
     events = app.topic(topic, **raw)
     transitions = app.topic(f"{name}.transitions", **raw)
     tallies = app.topic(f"{name}.tallies", **raw)
-    contacts: Any = app.Table("contacts", key_type=bytes, value_type=bytes, partitions=partitions, **raw)
+    schema: Any = faust.Schema(key_type=bytes, value_type=bytes, **raw)
+    contacts: Any = app.Table("contacts", schema=schema, partitions=PARTITIONS)
     tally = Tally()
 
     @app.agent(events)  # type: ignore[untyped-decorator, unused-ignore]
@@ -53,4 +56,4 @@ def build(bootstrap: str, topic: str, name: str, partitions: int = 8) -> faust.A
 
 
 if __name__ == "__main__":
-    faust.Worker(build(*sys.argv[1:4]), loglevel="WARN").execute_from_commandline()
+    faust.Worker(build(sys.argv[1], sys.argv[2], sys.argv[3]), loglevel="WARN").execute_from_commandline()

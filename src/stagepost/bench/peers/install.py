@@ -49,8 +49,15 @@ def python_peer(module: str, requirements: Sequence[str]) -> Callable[[Path], Se
         package.mkdir(parents=True, exist_ok=True)
         for each in (module, "rule"):
             shutil.copy(_HERE / f"{each}.py", package)
+        for parent in (package, *package.relative_to(folder).parents[:-1]):
+            (folder / parent / "__init__.py").touch()
         start = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.argv[0] = {module!r}; import runpy; "
-        return (str(python), "-c", f"{start}runpy.run_module('stagepost.bench.peers.{module}', run_name='__main__')")
+        return (
+            str(python),
+            "-I",
+            "-c",
+            f"{start}runpy.run_module('stagepost.bench.peers.{module}', run_name='__main__')",
+        )
 
     return command
 

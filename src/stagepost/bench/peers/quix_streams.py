@@ -54,4 +54,4 @@ def build(bootstrap: str, topic: str, name: str, state_dir: str) -> Application:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        build(*sys.argv[1:4], folder).run()
+        build(sys.argv[1], sys.argv[2], sys.argv[3], folder).run()
