@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from stagepost.bench import stream, usage
 from stagepost.bench.expected import AFTER, SPAN_S
 from stagepost.bench.measure import Figure, Job, machine, measure
 from stagepost.bench.rig import PARTITIONS, PREFIX, JobFailed, Progress, Rig
+from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.local_kafka import KAFKA_VERSION
@@ -99,7 +101,10 @@ def bench_restore(
                 Job("reader", contacts, lambda: None, lambda _: restored.read(contacts)),
                 Job("restore", contacts, rig.empty_redis, lambda _: restored.restore(contacts)),
             ]
-            reader, restore = measure(jobs, rounds, lambda done, of: progress("measuring", done, of))
+            try:
+                reader, restore = measure(jobs, rounds, lambda done, of: progress("measuring", done, of))
+            finally:
+                restored.close()
         return RestoreReport(reader, restore, contacts, size, rig.redis_version(), rig.cores.apart and kafka is None)
 
 
@@ -187,9 +192,17 @@ class _Restoring:
         settings = KafkaSettings(rig.bootstrap)
         self._log = KafkaLog(settings, "journey", "bench", PREFIX, Topic.EVENTS)
         self._mirror = RedisMirror(connect(rig.redis_url, timeout_s=10), MirrorKeys.of(PREFIX, "journey"))
+        # A member of the group knows its coordinator by the time it has partitions to restore.
+        self._intake = self._log.intake(Topic.EVENTS)
+        with suppress(Unstable):
+            self._intake.committed(0, 10.0)
         self._processor = JourneyProcessor(
             program=compile_program([stream.whole_journey()]), tally_partitions=1, cache_contacts=1
         )
+
+    def close(self) -> None:
+        self._intake.close()
+        self._mirror.close()
 
     def read(self, contacts: int) -> None:
         """Every record of the state topic, one partition after the other."""
@@ -206,7 +219,6 @@ class _Restoring:
 
     def restore(self, contacts: int) -> None:
         """Every partition into the mirror, in turn as the loop does."""
-        intake = self._log.intake(Topic.EVENTS)
         readers = Readers(self._log, Topic.STATE)
         settings = RestoreSettings(
             state=Topic.STATE,
@@ -224,7 +236,7 @@ class _Restoring:
                 partition,
                 settings,
                 self._log,
-                intake,
+                self._intake,
                 self._mirror,
                 readers,
                 due_of=self._processor.due,
@@ -243,7 +255,6 @@ class _Restoring:
                     done.append(finished.value)
                     running.remove(steps)
         readers.close()
-        intake.close()
         with_timer = sum(len(restored.due) for restored in done)
         if not 0 < with_timer <= contacts:
             raise JobFailed(f"{with_timer} of {contacts} contacts have a timer after the restore")

@@ -56,7 +56,8 @@ def between_commits(samples: Sequence[Sample], total: int) -> Taken:
     last = next(sample for sample in samples if sample.done >= total)
     warm = [sample for sample in samples if WARM * total <= sample.done <= total / 2]
     first = warm[0] if warm else [sample for sample in samples if sample.done == 0][-1]
-    return Taken(last.done - first.done, last.cpu_s - first.cpu_s, last.at - first.at)
+    # A job of a few milliseconds took no less than what the clock can tell.
+    return Taken(last.done - first.done, max(last.cpu_s - first.cpu_s, 1 / _TICKS), last.at - first.at)
 
 
 def ticks_of(stat: str) -> int:
