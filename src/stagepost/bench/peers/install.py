@@ -95,7 +95,7 @@ PEERS = (
     Peer(
         "faust",
         "Faust 0.15.3 tables, exactly_once",
-        0.1,
+        0.05,
         # Beside Faust, what its client needs to read lz4.
         python_peer("faust_tables", ["faust-streaming==0.15.3", "aiokafka[lz4]", "msgspec"]),
     ),
