@@ -30,6 +30,7 @@ from stagepost.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stagepost.edges.bridge import Bridge
+    from stagepost.edges.ports import Mirror
 
 OUTPUTS = {
     "normalise": (Topic.EVENTS, Topic.RAW_DLQ),
@@ -53,8 +54,13 @@ _TIMES = {
 """Raw client settings that the runner has to know too."""
 
 
-def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metrics) -> Role:
-    """The role, ready to run. Raises SettingsError, or MissingTopics from the broker; reads the journey files."""
+def build_role(
+    role: str, settings: Settings, options: RunOptions, metrics: Metrics, mirror: Mirror | None = None
+) -> Role:
+    """The role, ready to run; ``mirror`` in place of the one in Redis, to measure what that costs.
+
+    Raises SettingsError, or MissingTopics from the broker; reads the journey files.
+    """
     if role == "notify":
         from stagepost.edges.notify import NotifyRole
 
@@ -80,7 +86,7 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         max_poll_s=kafka.max_poll_interval_ms / 1000,
         guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
-    return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+    return kafka_runner(config, kafka, settings.redis.url, processor, metrics, mirror=mirror)
 
 
 def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:

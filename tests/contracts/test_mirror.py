@@ -202,6 +202,30 @@ def test_a_batch_of_any_size_arrives_whole(mirror: Mirror, count: int) -> None:
     assert apply_in_chunks(mirror, 0, at(2), changes, at(3)) is Outcome.GAP
 
 
+def test_after_scripts_were_forgotten_midway_no_answer_is_taken_for_another_and_the_batch_can_be_repeated(
+    redis_url: str,
+) -> None:
+    client = connect(redis_url)
+    client.flushall()
+    mirror = RedisMirror(client, MirrorKeys.of("", "journey"))
+    mirror.wipe(0, at(0))
+
+    def chunks() -> Iterator[tuple[list[StateChange], Checkpoint]]:
+        yield [("a", b"1", None)], at(0, partial=True)
+        client.script_flush()
+        yield [("b", b"1", None)], at(0, partial=True)
+        yield [("c", b"1", None)], at(1)
+
+    with pytest.raises(MirrorUnavailable, match="forgot its scripts"):
+        mirror.apply_in_turn(0, 0, chunks())
+    assert mirror.checkpoint(0) == at(0, partial=True)
+    changes: list[StateChange] = [(f"c{i}", b"x", i) for i in range(1_200)]
+    assert apply_in_chunks(mirror, 0, at(0), changes, at(1)) is Outcome.OK
+    assert mirror.checkpoint(0) == at(1)
+    assert mirror.due(0) == {key: due for key, _, due in changes}
+    mirror.close()
+
+
 def test_a_restore_goes_over_several_batches_at_once(mirror: Mirror) -> None:
     mirror.wipe(0, at(0))
     assert mirror.apply(0, 0, [("a", b"9", None)], at(9)) is Outcome.OK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 
 from stagepost.events import MICROS, Event, encode_json, parse_rfc3339, rfc3339
 from stagepost.journey.definition import Journey
@@ -75,9 +75,13 @@ _OTHER = ("{event: other.activity_%d}", "{clicked: other_%d}", "{event: email.op
 _IN_ONE_STAGE = 40
 
 
+WHOLE = _LINKS + _WHOLE
+"""The file of ``whole_journey``."""
+
+
 def whole_journey() -> Journey:
     """The journey of performance.md 3: five stages, two setbacks, five links."""
-    return _parsed(_LINKS + _WHOLE)
+    return _parsed(WHOLE)
 
 
 def journey(conditions: int) -> Journey:
@@ -100,13 +104,16 @@ def _parsed(text: str) -> Journey:
 
 def events(count: int, contacts: int, seed: int, step_s: float = 1.0) -> list[Event]:
     """``count`` canonical events in time order, ``step_s`` of event time apart."""
-    found: list[Event] = []
-    for at, posted in posts(count, contacts, seed, step_s):
-        if isinstance(posted, Event):
-            found.append(posted)
-        else:
-            found += _normalised(posted, at)
-    return found[:count]
+    return list(flow(count, contacts, seed, step_s))
+
+
+def flow(count: int, contacts: int, seed: int, step_s: float = 1.0) -> Iterator[Event]:
+    """The same one by one, for more events than one wants to hold."""
+    made = (
+        (posted,) if isinstance(posted, Event) else _normalised(posted, at)
+        for at, posted in posts(count, contacts, seed, step_s)
+    )
+    return islice(chain.from_iterable(made), count)
 
 
 def _normalised(body: bytes, at: int) -> tuple[Event, ...]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stagepost.cli.options import Json
-from stagepost.cli.output import data, json_data, progress_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, rate_bar
 
 if TYPE_CHECKING:
+    from stagepost.bench.journey import JourneyReport
     from stagepost.bench.measure import Figure
+    from stagepost.bench.peers.install import Peer
 
 Events = Annotated[int, typer.Option("--events", metavar="N", min=1_000, max=5_000_000, help="Events of one round.")]
 Rounds = Annotated[int, typer.Option("--rounds", metavar="N", min=1, max=1_000, help="Rounds that count.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the stream.")]
+Kafka = Annotated[
+    str | None, typer.Option("--kafka", metavar="HOST:PORT", help="A running broker instead of one of our own.")
+]
+Redis = Annotated[str | None, typer.Option("--redis", metavar="URL", help="A running Redis instead of one of our own.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -73,14 +80,177 @@ def add_to(app: typer.Typer) -> None:
         ]
         data("\n".join([*_head(machine()), *rows, f"an event takes {report.event_bytes:.0f} bytes on email.events"]))
 
+    @bench.command("journey")
+    def journey(
+        events: Events = 300_000,
+        rounds: Rounds = 5,
+        seed: Seed = 1,
+        peers: Annotated[
+            str, typer.Option("--peers", metavar="NAME,...", help="Other tools to run beside it, all, or none.")
+        ] = "none",
+        contacts: Annotated[
+            int | None, typer.Option("--contacts", metavar="N", min=10, help="Default: a tenth of the events.")
+        ] = None,
+        kafka: Kafka = None,
+        redis: Redis = None,
+        as_json: Json = False,
+    ) -> None:
+        """The journey role end to end on a real broker, with and without Redis, as one process and as two.
 
-def _head(machine: Any) -> Sequence[str]:
+        Peers: kafka-streams, quix, faust, redis-per-event. What they need is installed once, into the cache folder.
+
+        Example: stagepost bench journey --events 500000 --peers all
+        """
+        from stagepost.bench.journey import bench_journey
+
+        with _failing(), rate_bar("measuring") as progress:
+            report = bench_journey(
+                events, contacts or events // 10, rounds, seed, _peers(peers), kafka, redis, progress
+            )
+        if as_json:
+            json_data(report.as_json())
+        else:
+            data(_journey_table(report))
+        if not report.complete:
+            note("a job made another number of transitions than it had to: see 'transitions' and 'expected' in --json")
+            leave(FAILED)
+
+    @bench.command("restore")
+    def restore(
+        contacts: Annotated[
+            int, typer.Option("--events", metavar="N", min=1_000, max=5_000_000, help="Contact states in the topic.")
+        ] = 500_000,
+        rounds: Rounds = 5,
+        seed: Seed = 1,
+        kafka: Kafka = None,
+        redis: Redis = None,
+        as_json: Json = False,
+    ) -> None:
+        """Contact states from the state topic, read alone and restored into an empty Redis.
+
+        Example: stagepost bench restore --events 1000000
+        """
+        from stagepost.bench.measure import machine
+        from stagepost.bench.restore import GOALS, bench_restore
+
+        with _failing(), rate_bar("measuring") as progress:
+            report = bench_restore(contacts, rounds, seed, kafka, redis, progress)
+        if as_json:
+            json_data(report.as_json())
+            return
+        rows = [
+            f"{title}: {report.per_s(figure):,.0f} a second (goal {GOALS[name]:,}), CPU {figure.median_us:.2f} us each"
+            for name, title, figure in (
+                ("reader", "state records from the topic", report.reader),
+                ("restore", "contacts into Redis, wipe included", report.restore),
+            )
+        ]
+        about = f"{report.contacts:,} contacts of {report.state_bytes:.0f} bytes in 8 partitions, Redis {report.redis}"
+        data("\n".join([*_machine(machine()), *rows, about]))
+
+    @bench.command("latency")
+    def latency(
+        rate: Annotated[int, typer.Option("--rate", metavar="N", min=10, max=200_000, help="Events a second.")] = 5_000,
+        seconds: Annotated[float, typer.Option("--seconds", metavar="S", min=3, max=3_600, help="Of load.")] = 30.0,
+        seed: Seed = 1,
+        kafka: Kafka = None,
+        redis: Redis = None,
+        as_json: Json = False,
+    ) -> None:
+        """Paced load: from the append of an event to its committed transition at a read_committed consumer.
+
+        Example: stagepost bench latency --rate 5000 --seconds 60
+        """
+        from stagepost.bench.latency import GOAL_P99_MS, bench_latency
+        from stagepost.bench.measure import machine
+
+        with _failing(), rate_bar("measuring") as progress:
+            report = bench_latency(rate, seconds, seed, kafka, redis, progress)
+        found = report.as_json()
+        if as_json:
+            json_data(found)
+            return
+        rows = [
+            f"p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms (goal {GOAL_P99_MS:g}), max {found['max_ms']} ms",
+            f"{found['transitions']:,} transitions at {rate:,} events/s over {seconds:g} s, the first "
+            f"{report.warm_s:.0f} s left out; worker {found['cpu_us']} us of CPU per event",
+            f"load of the machine {report.load[0]:.1f} before, {report.load[1]:.1f} after; the generator was at most "
+            f"{report.behind_s * 1000:.0f} ms behind its pace",
+        ]
+        data("\n".join([*_machine(machine()), *rows]))
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    """What cannot be measured, as one line; the roles' own lines stay below warnings and on standard error."""
+    import logging
+
+    from stagepost.bench.rig import JobFailed
+    from stagepost.edges import logs
+    from stagepost.edges.local_servers import LocalServerError
+
+    logs.configure(logging.WARNING)
+    try:
+        yield
+    except (JobFailed, LocalServerError) as error:
+        raise Failure(str(error)) from error
+
+
+def _peers(names: str) -> Sequence[Peer]:
+    from stagepost.bench.peers.install import PEERS
+
+    if names in ("all", "none"):
+        return PEERS if names == "all" else ()
+    known = {peer.name: peer for peer in PEERS}
+    unknown = [name for name in names.split(",") if name not in known]
+    if unknown:
+        message = f"{unknown[0]!r} is none of {', '.join(known)}, all, none"
+        raise typer.BadParameter(message, param_hint="--peers")
+    return [known[name] for name in names.split(",")]
+
+
+def _journey_table(report: JourneyReport) -> str:
+    from stagepost.bench.journey import CAVEAT, FLOOR, JOURNEY, TITLES, TWO
+    from stagepost.bench.measure import machine
+
+    ratios = report.ratios()
+    width = max(map(len, TITLES.values()))
+    lines = [
+        *_machine(machine()),
+        f"{'':{width}} {'CPU us per event':>24} {'events/s (wall)':>16} {'peak MB':>8} {'CPU to journey':>15}",
+    ]
+    for name, row in report.rows.items():
+        figure = row.figure
+        span = f"{figure.median_us:.1f} ({min(figure.cpu_us):.1f} to {max(figure.cpu_us):.1f})"
+        wall = 1e6 / sorted(figure.wall_us)[len(figure.wall_us) // 2]
+        shown = "" if name in (FLOOR, JOURNEY) else f"{ratios[name]:.2f}"
+        peak = max(row.peak_bytes) / 1e6
+        lines.append(f"{TITLES[name]:{width}} {span:>24} {wall:>16,.0f} {peak:>8.0f} {shown:>15}")
+    lines += [f"{TITLES[name]}: left out: {reason.splitlines()[0]}" for name, reason in report.skipped.items()]
+    lines += [
+        f"journey takes {ratios[JOURNEY]:.1f} times the CPU of consume + decode; two processes on both cores do "
+        f"{report.two_to_one():.2f} times the events of one"
+        if TWO in report.rows
+        else "",
+        f"{report.events:,} events of {report.event_bytes:.0f} bytes, {report.contacts:,} contacts; "
+        f"every job made {'the' if report.complete else 'NOT the'} transitions that it had to",
+        f"load of the machine {report.load[0]:.1f} before, {report.load[1]:.1f} after"
+        + ("" if report.cores_apart else "; broker and worker share cores"),
+        CAVEAT,
+    ]
+    return "\n".join(lines)
+
+
+def _machine(machine: Any) -> Sequence[str]:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
         versions,
-        f"{'':24} {'CPU us per event':>28} {'events/s and core':>19} {'ratio':>7}",
     )
+
+
+def _head(machine: Any) -> Sequence[str]:
+    return (*_machine(machine), f"{'':24} {'CPU us per event':>28} {'events/s and core':>19} {'ratio':>7}")
 
 
 def _row(name: str, figure: Figure, ratio: float | None) -> str:

@@ -1,12 +1,12 @@
 """Removing what an installation left on a broker and a Redis that go on living: its groups, topics and keys.
 
-For the demo, which leaves nothing behind on servers that are not its own.
+For the demo and the bench, which leave nothing behind on servers that are not their own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import redis
 from confluent_kafka import KafkaError, KafkaException
@@ -32,14 +32,20 @@ def existing_topics(client: AdminClient, names: TopicNames) -> list[str]:
     return [name for name in full if name not in missing]
 
 
-def remove_from_kafka(client: AdminClient, names: TopicNames, roles: Iterable[str]) -> None:
-    """Delete topics and consumer groups; what is not there is passed over. The roles must have ended.
-
-    Returns when the topics are gone and may be made anew.
+def remove_from_kafka(
+    client: AdminClient, names: TopicNames, roles: Iterable[str], keep: Collection[Topic] = ()
+) -> None:
+    """Delete topics but those to ``keep``, and consumer groups; what is not there is passed over. The roles must have
+    ended. Returns when the topics are gone and may be made anew.
     """
-    delete_topics(client, existing_topics(client, names))
+
+    def left() -> list[str]:
+        kept = {names.full(topic) for topic in keep}
+        return [name for name in existing_topics(client, names) if name not in kept]
+
+    delete_topics(client, left())
     deadline = time.monotonic() + _GONE_S
-    while existing_topics(client, names) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.05)
     for future in client.delete_consumer_groups([names.group(role) for role in roles]).values():
         try:

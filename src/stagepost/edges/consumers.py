@@ -46,6 +46,8 @@ STATE_READER: Mapping[str, Any] = {
     # The library asks for a name; without subscription and commit no group comes into being.
     "group.id": "stagepost.restore",
     "fetch.queue.backoff.ms": 5,
+    "fetch.message.max.bytes": 8 << 20,
+    "queued.max.messages.kbytes": 65536,
 }
 
 _CGMD = b"CGMDv2:"
@@ -264,7 +266,10 @@ class KafkaStateReader:
 
     def read(self, limit: int, timeout_s: float) -> Sequence[StateRecord]:
         records = []
-        for message in self._consumer.consume(limit, timeout_s):
+        # The whole of ``timeout_s`` for the first record only: a partition ends in the middle of a chunk, and waiting
+        # for the rest of it took most of the time of a restore of many small partitions.
+        first = self._consumer.poll(timeout_s)
+        for message in () if first is None else (first, *self._consumer.consume(limit - 1, _LINGER_S)):
             error = message.error()
             offset: int = message.offset()  # type: ignore[assignment]
             if error is None:

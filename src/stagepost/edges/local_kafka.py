@@ -184,10 +184,11 @@ def java() -> Path:
 
 def classpath() -> str:
     """The jars of Kafka, fetched once into jgo's cache folder. Raises LocalServerError when that fails."""
-    return os.pathsep.join(str(jar) for coordinate in (_KAFKA, _LOGGER) for jar in _jars(coordinate))
+    return os.pathsep.join(str(jar) for coordinate in (_KAFKA, _LOGGER) for jar in jars(coordinate))
 
 
-def _jars(coordinate: str) -> list[Path]:
+def jars(coordinate: str) -> list[Path]:
+    """An artifact of Maven Central with all that it needs, fetched once. Raises LocalServerError when that fails."""
     try:
         jgo = importlib.import_module("jgo")
     except ImportError as error:
@@ -200,11 +201,17 @@ def _jars(coordinate: str) -> list[Path]:
     return sorted([*folder.glob("jars/*.jar"), *folder.glob("modules/*.jar")])
 
 
-@contextmanager
-def _cache() -> Iterator[Path]:
-    """Our folder in the user's cache folder, for one process at a time: jgo is not made for several."""
+def cache_folder() -> Path:
+    """Our folder in the user's cache folder: what was fetched or made once and may be kept."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stagepost"
     cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+@contextmanager
+def _cache() -> Iterator[Path]:
+    """The same for one process at a time: jgo is not made for several."""
+    cache = cache_folder()
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield cache

@@ -8,9 +8,9 @@ is open. Written as a generator, which yields wherever the loop has to poll.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import structlog
 from msgspec import structs
@@ -279,9 +279,7 @@ class Restore:
         return reader.position() >= bounds.high
 
     def _write(self, at: Checkpoint, states: Mapping[str, bytes | None], then: Checkpoint) -> bool:
-        changes: list[StateChange] = [
-            (key, value, None if value is None else self.due_of(value)) for key, value in states.items()
-        ]
+        changes = _Changes(list(states.items()), self.due_of)
         return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
 
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
@@ -366,6 +364,31 @@ class Restore:
             else f"it ends at {bounds.high} without it: Kafka lost committed data"
         )
         return RestoreStuck(f"{self.settings.state}[{self.partition}] cannot be read to {wanted}: {cause}")
+
+
+class _Changes(Sequence[StateChange]):
+    """States with their timers, each read out of its state when its chunk is sent: meanwhile the mirror works."""
+
+    def __init__(self, states: Sequence[tuple[str, bytes | None]], due_of: Callable[[bytes], int | None]) -> None:
+        self._states = states
+        self._due_of = due_of
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    @overload
+    def __getitem__(self, at: int) -> StateChange: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[StateChange]: ...
+
+    def __getitem__(self, at: int | slice) -> StateChange | Sequence[StateChange]:
+        if isinstance(at, slice):
+            return [self._change(*state) for state in self._states[at]]
+        return self._change(*self._states[at])
+
+    def _change(self, key: str, value: bytes | None) -> StateChange:
+        return key, value, None if value is None else self._due_of(value)
 
 
 def _wait(seconds: float) -> Generator[None, None, None]:

@@ -80,11 +80,11 @@ def kafka_runner(
     processor: Stateless | Stateful,
     counters: Counters,
     failpoint: Callable[[str], None] = lambda name: None,
+    mirror: Mirror | None = None,
 ) -> Runner:
-    """A runner on real parts. Connects to nothing before ``run``."""
+    """A runner on real parts, with ``mirror`` in place of Redis if given. Connects to nothing before ``run``."""
     log = KafkaLog(kafka, config.role, config.instance, config.prefix, processor.input)
-    mirror: Mirror | None = None
-    if hasattr(processor, "state"):
+    if hasattr(processor, "state") and mirror is None:
         mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role), config.piece)
     return Runner(config, processor, log, mirror, counters, failpoint)
 

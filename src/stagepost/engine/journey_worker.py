@@ -49,7 +49,7 @@ from stagepost.journey.compile import Program, compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.fold import Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
-from stagepost.journey.state import CODEC, ContactState, next_due, pack, unpack
+from stagepost.journey.state import CODEC, ContactState, next_due, pack, packed_due, unpack
 from stagepost.journey.step import memberships
 from stagepost.journey.switch import Switch, Version, finishing, switch_to
 
@@ -127,7 +127,7 @@ class JourneyProcessor:
         return self
 
     def due(self, value: bytes) -> int | None:
-        return None if value[:1] == bytes([RESERVED]) else next_due(unpack(value))
+        return None if value[:1] == bytes([RESERVED]) else packed_due(value)
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:

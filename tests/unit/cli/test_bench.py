@@ -21,3 +21,11 @@ def test_a_measurement_is_a_table_of_medians_or_one_object(
     assert run(["bench", verb, "--events", "1000", "--rounds", "1", "--json"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["bench"] == verb
+
+
+def test_a_peer_that_nobody_knows_is_a_usage_error_that_names_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["bench", "journey", "--peers", "quix,nifi"]) == 2
+    told = capsys.readouterr().err
+    assert "'nifi' is none of kafka-streams, quix, faust, redis-per-event" in " ".join(told.replace("│", " ").split())

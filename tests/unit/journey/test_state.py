@@ -17,6 +17,7 @@ from stagepost.journey.state import (
     next_due,
     number,
     pack,
+    packed_due,
     send_key,
     unpack,
 )
@@ -109,3 +110,16 @@ def test_a_usual_contact_is_small() -> None:
     )
 
     assert len(pack(state)) < 1000
+
+
+@pytest.mark.parametrize(
+    "data", [pack(FULL), pack(ContactState()), pack(ContactState(erased=7)), bytes.fromhex(GOLDEN_1)]
+)
+def test_the_due_time_of_a_packed_state_is_read_without_unpacking_it(data: bytes) -> None:
+    assert packed_due(data) == next_due(unpack(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x63\x90", pack(FULL)[:3], b"\x02not msgpack"])
+def test_bytes_that_are_no_state_have_no_due_time_either(data: bytes) -> None:
+    with pytest.raises(ValueError, match="packed state"):
+        packed_due(data)
