@@ -18,7 +18,9 @@ from typing import Any
 from stagepost.edges.kafka_log import KafkaSettings
 from stagepost.edges.ports import NoCounters
 from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
+from stagepost.events import Rejected
 
 TIMER = 1_000_000
 
@@ -40,6 +42,7 @@ class CountingBatch:
     clock: int
     due: Sequence[str]
     needs: Collection[str]
+    refused: tuple[Record, Rejected] | None = None
 
 
 class Counting:
@@ -48,6 +51,7 @@ class Counting:
     input = Topic.EVENTS
     state = Topic.STATE
     switching = None
+    surveys = False
 
     def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False) -> None:
         self.cache = cache
@@ -75,15 +79,20 @@ class Counting:
         needs = [contact for contact in touched if contact not in partition.cache]
         return CountingBatch(records, next_offset, clock, due, needs)
 
+    def refuse(self, partition: CountingPartition, record: Record, why: Rejected) -> CountingBatch:
+        return CountingBatch((), record.offset + 1, partition.clock, (), (), (record, why))
+
     def load(self, partition: CountingPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
             partition.cache[contact] = None if value is None else json.loads(value)
 
     def plan(self, partition: CountingPartition, batch: CountingBatch) -> PartitionPlan | None:
-        if not batch.records and not batch.due:
+        if not batch.records and not batch.due and batch.refused is None:
             return None
         states: dict[str, dict[str, Any]] = {}
-        emits = []
+        emits: list[Emit] = []
+        if batch.refused is not None:
+            emits.append(dead_letter(batch.refused[0], Topic.EVENTS_DLQ, "", "", [batch.refused[1]]))
 
         def state_of(contact: str) -> dict[str, Any]:
             if contact not in states:
@@ -130,6 +139,12 @@ class Counting:
 
     def assigned(self, partition: CountingPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         return tuple(Emit(Topic.ALERTS, contact.encode(), value) for contact, value in sorted(values.items()))
+
+    def survey(self, partition: CountingPartition, values: Mapping[str, bytes | None], done: bool) -> None:
+        """Nothing is asked for."""
+
+    def gauges(self, partition: CountingPartition, clock: int) -> Mapping[tuple[str, ...], float]:
+        return {}
 
 
 def kafka_settings(bootstrap: str, session_ms: int = 1500) -> KafkaSettings:

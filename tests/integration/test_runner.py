@@ -29,8 +29,9 @@ from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.ports import Counters, NoCounters
 from stagepost.edges.processes import Child, ProcessGroup
 from stagepost.edges.runner import Runner, kafka_runner
+from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import CONTROL_KEY, Control, Emit, PartitionPlan, Record, Topic, decode_control
-from stagepost.events import murmur2_partition
+from stagepost.events import Rejected, murmur2_partition
 from stagepost.testing.fixtures import MakeTopics
 from stagepost.testing.servers import KafkaServer
 
@@ -195,6 +196,10 @@ class Copying:
             Emit(Topic.TRANSITIONS, record.key, b"%s %d %s" % (record.key, seq, record.value)) for record in records
         )
         return PartitionPlan(partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=emits)
+
+    def refuse(self, partition: int, seq: int, record: Record, why: Rejected) -> PartitionPlan:
+        letter = dead_letter(record, Topic.EVENTS_DLQ, "", "", [why])
+        return PartitionPlan(partition=partition, seq=seq, next_offset=record.offset + 1, clock=0, emits=(letter,))
 
 
 def eventually(what: Callable[[], bool], within_s: float = 15) -> None:

@@ -73,6 +73,7 @@ METRICS: tuple[Metric, ...] = (
     # What became of the contacts.
     _counter("transitions_total", "journey from to", "Moves between stages; from is empty on the first"),
     _counter("moves_total", "journey kind", "The same moves by kind: enter, advance, setback, recover, stall..."),
+    _counter("hot_contacts_total", "", "Contacts that moved 30 times within a minute of event time: a loop, or a test"),
     _counter("consent_refused_total", "journey", "Entries refused for lack of consent; outside the accounting sum"),
     _gauge("contacts", "journey stage", "Contacts now in a stage; from one reporter, else sums lie"),
     _gauge("stalled_contacts", "journey stage", "Of these, contacts that stalled there; from the same reporter"),
