@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stagepost.edges.errors import Abort, NewProducer, Retry, of_kafka
+from stagepost.edges.errors import TOO_LARGE, UNFIT, Abort, NewProducer, Retry, Unfit, of_kafka
 from stagepost.edges.ports import Membership, Placed
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Emit, Topic
@@ -99,9 +99,11 @@ class KafkaProducer:
     def _refused(self, raised: KafkaException, doing: str) -> NoReturn:
         """Raises what the loop does about a record that was not taken."""
         error = raised.args[0]
-        if error.code() in (KafkaError._STATE, KafkaError.MSG_SIZE_TOO_LARGE):
-            # A transaction that failed already: its commit would tell the reason, here it is only a wrong state.
+        if error.code() == KafkaError._STATE:
+            # A transaction that failed already: the next call of its own tells the reason, here it is a wrong state.
             raise Abort(f"{doing}: {error.str()}") from raised
+        if error.code() in UNFIT:
+            raise Unfit(f"{doing}: {error.str()}", too_large=error.code() in TOO_LARGE) from raised
         try:
             with _routed(doing):
                 self._producer.poll(0)  # ``produce`` only says that there was a fatal error, the callback says which

@@ -88,8 +88,8 @@ def deadly() -> Rejected:
     return Rejected(Reason.RULE_ERROR, f"computing it ended the process {LIVES} times")
 
 
-def unfit(too_large: bool, told: str) -> Rejected:
+def unfit(*, too_large: bool) -> Rejected:
     """Why a record is a dead letter of which the broker took no output."""
     if too_large:
-        return Rejected(Reason.OVERSIZE, f"what comes of it is larger than a topic takes: {told}")
-    return Rejected(Reason.RULE_ERROR, f"what comes of it is refused by the broker: {told}")
+        return Rejected(Reason.OVERSIZE, "what comes of it is larger than a topic takes")
+    return Rejected(Reason.RULE_ERROR, "what comes of it is refused by the broker")

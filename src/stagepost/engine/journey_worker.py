@@ -282,11 +282,14 @@ class JourneyProcessor:
 
     def gauges(self, partition: JourneyPartition, clock: int) -> Mapping[tuple[str, ...], float]:
         found: dict[tuple[str, ...], float] = {("timers_due",): _overdue(partition.timers, clock)}
-        census, journeys = partition.census, self.program.by_name
-        if not census.complete:
-            return found
-        for name, counts in (("contacts", census.contacts), ("stalled_contacts", census.stalled)):
-            found.update(((name, *stand), n) for stand, n in counts.items() if stand[0] in journeys)
+        census = partition.census
+        if census.complete:
+            for journey in self.program.by_name.values():
+                stages, setbacks = journey.definition.stages, journey.definition.setbacks
+                for place in [*(stage.name for stage in stages), *(setback.name for setback in setbacks)]:
+                    stand = (journey.name, place)
+                    found["contacts", *stand] = census.contacts[stand]
+                    found["stalled_contacts", *stand] = census.stalled[stand]
         return found
 
     def assigned(self, partition: JourneyPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:

@@ -117,4 +117,4 @@ def test_a_refused_record_is_found_without_any_death(bad: int) -> None:
 
 def test_reasons_are_of_the_closed_list_and_say_what_happened() -> None:
     assert (Reason.RULE_ERROR, "computing it ended the process 3 times") == (deadly().reason, deadly().detail)
-    assert (Reason.OVERSIZE, Reason.RULE_ERROR) == (unfit(True, "").reason, unfit(False, "").reason)
+    assert (Reason.OVERSIZE, Reason.RULE_ERROR) == (unfit(too_large=True).reason, unfit(too_large=False).reason)
