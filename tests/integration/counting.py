@@ -45,6 +45,32 @@ class CountingBatch:
     refused: tuple[Record, Rejected] | None = None
 
 
+def end_over(records: Sequence[Record]) -> None:
+    """End the process over the records ``deadly kill`` and ``deadly exit``."""
+    for record in records:
+        if record.value == b"deadly kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif record.value == b"deadly exit":
+            os._exit(9)
+
+
+class Copying:
+    """Stateless: each record becomes the transition ``contact batch id``."""
+
+    input = Topic.EVENTS
+
+    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
+        end_over(records)
+        emits = tuple(
+            Emit(Topic.TRANSITIONS, record.key, b"%s %d %s" % (record.key, seq, record.value)) for record in records
+        )
+        return PartitionPlan(partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=emits)
+
+    def refuse(self, partition: int, seq: int, record: Record, why: Rejected) -> PartitionPlan:
+        letter = dead_letter(record, Topic.EVENTS_DLQ, "", "", [why])
+        return PartitionPlan(partition=partition, seq=seq, next_offset=record.offset + 1, clock=0, emits=(letter,))
+
+
 class Counting:
     """``cache`` is small, so that most states come from the mirror."""
 
@@ -73,6 +99,7 @@ class Counting:
     def read(
         self, partition: CountingPartition, records: Sequence[Record], next_offset: int, now: int | None
     ) -> CountingBatch:
+        end_over(records)
         clock = max([partition.clock, now or 0, *(record.timestamp for record in records)])
         due = [contact for contact, at in partition.timers.items() if at <= clock]
         touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in records)])
@@ -172,8 +199,8 @@ def runner_config(prefix: str, instance: str, **changes: Any) -> RunnerConfig:
 
 
 def main() -> None:
-    """Arguments: bootstrap servers, Redis URL, prefix, instance, failpoint, and its how-many-th time to die at."""
-    bootstrap, redis_url, prefix, instance, die_at, times = sys.argv[1:]
+    """Arguments: bootstrap servers, Redis URL, prefix, instance, failpoint, its how-many-th time to die at, role."""
+    bootstrap, redis_url, prefix, instance, die_at, times, role = (*sys.argv[1:], "journey")[:7]
     left = int(times)
 
     def failpoint(name: str) -> None:
@@ -183,8 +210,9 @@ def main() -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    config = runner_config(prefix, instance)
-    runner = kafka_runner(config, kafka_settings(bootstrap), redis_url, Counting(), NoCounters(), failpoint)
+    config = runner_config(prefix, instance, role=role)
+    processor = Counting() if role == "journey" else Copying()
+    runner = kafka_runner(config, kafka_settings(bootstrap), redis_url, processor, NoCounters(), failpoint)
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
     runner.run()
 

@@ -93,7 +93,11 @@ METRICS: tuple[Metric, ...] = (
     # Transactions and their hazards.
     _counter("transactions_total", "result", "committed, aborted, unknown (settled afterwards)"),
     _counter("fenced_total", "", "Batches that were not ours to commit any more, or by another producer's fence"),
-    _counter("producers_replaced_total", "reason", "New producers: slow commit, retriable, disconnect, fatal, unknown"),
+    _counter(
+        "producers_replaced_total",
+        "reason",
+        "New ones: slow_commit retriable disconnect refused fatal fenced unknown",
+    ),
     _gauge(
         "stable_offset_lag_records", "topic partition", "High watermark minus last stable offset: open transactions"
     ),

@@ -112,6 +112,9 @@ class Transactions:
             except Abort as error:
                 self._log.warning("transaction aborted", reason=str(error), attempt=attempt)
                 self._abandon()
+                if isinstance(error, Unfit):
+                    # The numbers of the records that were never sent are missing: seen to fail a later transaction.
+                    self._replace_because = self._replace_because or "refused"
                 last: Exception = error
                 aborted += 1
                 if aborted == attempts:
@@ -146,22 +149,13 @@ class Transactions:
         controls: dict[int, bytes] = {}
         places: dict[int, Placed] = {}
         offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq, self._kind.writer)) for plan in plans}
-        failed: Abort | None = None
-        try:
-            for number, plan in enumerate(plans):
-                controls[plan.partition] = self._send(producer, plan, places)
-                if number == 0:
-                    self._at("mid_produce")
-        except Unfit:
-            raise
-        except Abort as error:
-            failed = error  # of a record before, and why is told by the next call
-        if failed is None:
-            self._repeat("flush", lambda: producer.flush(self._budget_s), self._budget_s)
+        for number, plan in enumerate(plans):
+            controls[plan.partition] = self._send(producer, plan, places)
+            if number == 0:
+                self._at("mid_produce")
+        self._repeat("flush", lambda: producer.flush(self._budget_s), self._budget_s)
         self._at("before_offsets")
         self._repeat("send_offsets", lambda: producer.send_offsets(offsets, member, self._budget_s / 2), self._budget_s)
-        if failed is not None:
-            raise failed
         self._at("after_offsets")
         self._written = {
             plan.partition: Written(controls[plan.partition], places.get(plan.partition)) for plan in plans

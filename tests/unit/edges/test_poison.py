@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from tests.integration.counting import Counting, CountingBatch, CountingPartition, runner_config
-from tests.integration.test_runner import Copying
+from tests.integration.counting import Copying, Counting, CountingBatch, CountingPartition, runner_config
 
 from stagepost.edges import transactions as transactions_module
 from stagepost.edges.errors import Abort, MirrorUnavailable, Stop, Unfit

@@ -9,7 +9,7 @@ import pytest
 
 from stagepost.edges import transactions as module
 from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Refused, Retry, Stop, Unfit
-from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog, MemoryProducer
+from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog
 from stagepost.edges.ports import Membership, NoCounters
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
@@ -192,22 +192,9 @@ def test_a_batch_that_is_aborted_each_time_is_refused_with_its_place_and_the_rea
     assert world.intake.committed(0, 1) is None
     assert world.values(Topic.TRANSITIONS) == []
     assert world.counts.total["transactions_total", "aborted"] == attempts
+    assert world.producers_replaced() == {"refused": attempts - 1}
     world.carry_out(1)
     assert world.seqs(0) == [1]
-
-
-def test_why_an_earlier_record_failed_is_told_by_the_next_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong_state(producer: object, emit: Emit, on_placed: object = None) -> None:
-        raise Abort("erroneous state")
-
-    monkeypatch.setattr(MemoryProducer, "send", wrong_state)
-    world.fail(("send_offsets", Unfit("too large", too_large=True)))
-    with pytest.raises(Refused, match="too large") as refused:
-        world.transactions.carry_out(plans(1), world.intake.membership(), 1)
-    assert isinstance(refused.value.__cause__, Unfit)
-    with pytest.raises(Refused, match="erroneous state"):
-        world.transactions.carry_out(plans(1), world.intake.membership(), 1)
-    assert world.intake.committed(0, 1) is None
 
 
 def test_an_outcome_that_is_lost_each_time_ends_the_process(world: World) -> None:
