@@ -14,6 +14,7 @@ from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.mirror import RedisMirror, apply_in_chunks, connect
 from stagepost.edges.ports import Checkpoint, Mirror, Outcome, StateChange
 from stagepost.edges.processes import ProcessGroup
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.story import STORY
 
 
@@ -116,6 +117,35 @@ def test_a_contact_is_forgotten_and_what_is_told_after_stays(mirror: Mirror) -> 
     mirror.tell(0, [("a", b"1"), ("b", b"1")])
     mirror.tell(0, [("a", b""), ("a", b"2")])
     assert (list(mirror.story(0, "a")), list(mirror.story(0, "b")), list(mirror.story(0, "c"))) == ([b"2"], [b"1"], [])
+
+
+BEGUN = Attempt(in_off=7, records=500, end=700, deaths=2, alone=1)
+
+
+def test_a_batch_that_was_begun_is_known_to_whoever_asks_next(mirror: Mirror) -> None:
+    assert mirror.attempt(0) is None
+    mirror.begin_attempt(0, BEGUN, "one")
+    assert (mirror.attempt(0), mirror.attempt(1)) == (BEGUN, None)
+    mirror.begin_attempt(0, structs.replace(BEGUN, deaths=3), "two")
+    assert mirror.attempt(0) == structs.replace(BEGUN, deaths=3)
+
+
+def test_only_who_began_a_batch_says_that_it_is_over(mirror: Mirror) -> None:
+    mirror.begin_attempt(0, BEGUN, "one")
+    mirror.end_attempt(0, "two")
+    assert mirror.attempt(0) == BEGUN
+    mirror.end_attempt(0, "one")
+    assert mirror.attempt(0) is None
+    mirror.end_attempt(0, "one")
+
+
+def test_a_batch_that_was_begun_outlives_a_wipe_and_is_no_part_of_the_state(mirror: Mirror) -> None:
+    mirror.begin_attempt(0, BEGUN, "one")
+    mirror.wipe(0, at(0))
+    mirror.apply(0, 0, [("a", b"1", None)], at(1))
+    assert (mirror.states(0), mirror.attempt(0)) == ({"a": b"1"}, BEGUN)
+    flush(mirror)
+    assert mirror.attempt(0) is None
 
 
 def test_a_story_is_no_part_of_the_state(mirror: Mirror) -> None:

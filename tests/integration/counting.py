@@ -18,7 +18,9 @@ from typing import Any
 from stagepost.edges.kafka_log import KafkaSettings
 from stagepost.edges.ports import NoCounters
 from stagepost.edges.runner import RunnerConfig, kafka_runner
+from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
+from stagepost.events import Rejected
 
 TIMER = 1_000_000
 
@@ -40,6 +42,33 @@ class CountingBatch:
     clock: int
     due: Sequence[str]
     needs: Collection[str]
+    refused: tuple[Record, Rejected] | None = None
+
+
+def end_over(records: Sequence[Record]) -> None:
+    """End the process over the records ``deadly kill`` and ``deadly exit``."""
+    for record in records:
+        if record.value == b"deadly kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif record.value == b"deadly exit":
+            os._exit(9)
+
+
+class Copying:
+    """Stateless: each record becomes the transition ``contact batch id``."""
+
+    input = Topic.EVENTS
+
+    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
+        end_over(records)
+        emits = tuple(
+            Emit(Topic.TRANSITIONS, record.key, b"%s %d %s" % (record.key, seq, record.value)) for record in records
+        )
+        return PartitionPlan(partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=emits)
+
+    def refuse(self, partition: int, seq: int, record: Record, why: Rejected) -> PartitionPlan:
+        letter = dead_letter(record, Topic.EVENTS_DLQ, "", "", [why])
+        return PartitionPlan(partition=partition, seq=seq, next_offset=record.offset + 1, clock=0, emits=(letter,))
 
 
 class Counting:
@@ -48,6 +77,7 @@ class Counting:
     input = Topic.EVENTS
     state = Topic.STATE
     switching = None
+    surveys = False
 
     def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False) -> None:
         self.cache = cache
@@ -69,21 +99,27 @@ class Counting:
     def read(
         self, partition: CountingPartition, records: Sequence[Record], next_offset: int, now: int | None
     ) -> CountingBatch:
+        end_over(records)
         clock = max([partition.clock, now or 0, *(record.timestamp for record in records)])
         due = [contact for contact, at in partition.timers.items() if at <= clock]
         touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in records)])
         needs = [contact for contact in touched if contact not in partition.cache]
         return CountingBatch(records, next_offset, clock, due, needs)
 
+    def refuse(self, partition: CountingPartition, record: Record, why: Rejected) -> CountingBatch:
+        return CountingBatch((), record.offset + 1, partition.clock, (), (), (record, why))
+
     def load(self, partition: CountingPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
             partition.cache[contact] = None if value is None else json.loads(value)
 
     def plan(self, partition: CountingPartition, batch: CountingBatch) -> PartitionPlan | None:
-        if not batch.records and not batch.due:
+        if not batch.records and not batch.due and batch.refused is None:
             return None
         states: dict[str, dict[str, Any]] = {}
-        emits = []
+        emits: list[Emit] = []
+        if batch.refused is not None:
+            emits.append(dead_letter(batch.refused[0], Topic.EVENTS_DLQ, "", "", [batch.refused[1]]))
 
         def state_of(contact: str) -> dict[str, Any]:
             if contact not in states:
@@ -131,6 +167,12 @@ class Counting:
     def assigned(self, partition: CountingPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         return tuple(Emit(Topic.ALERTS, contact.encode(), value) for contact, value in sorted(values.items()))
 
+    def survey(self, partition: CountingPartition, values: Mapping[str, bytes | None], done: bool) -> None:
+        """Nothing is asked for."""
+
+    def gauges(self, partition: CountingPartition, clock: int) -> Mapping[tuple[str, ...], float]:
+        return {}
+
 
 def kafka_settings(bootstrap: str, session_ms: int = 1500) -> KafkaSettings:
     """Short times: a dead member is missed after 1.5 s, its transaction ends after 6."""
@@ -157,8 +199,8 @@ def runner_config(prefix: str, instance: str, **changes: Any) -> RunnerConfig:
 
 
 def main() -> None:
-    """Arguments: bootstrap servers, Redis URL, prefix, instance, failpoint, and its how-many-th time to die at."""
-    bootstrap, redis_url, prefix, instance, die_at, times = sys.argv[1:]
+    """Arguments: bootstrap servers, Redis URL, prefix, instance, failpoint, its how-many-th time to die at, role."""
+    bootstrap, redis_url, prefix, instance, die_at, times, role = (*sys.argv[1:], "journey")[:7]
     left = int(times)
 
     def failpoint(name: str) -> None:
@@ -168,8 +210,9 @@ def main() -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    config = runner_config(prefix, instance)
-    runner = kafka_runner(config, kafka_settings(bootstrap), redis_url, Counting(), NoCounters(), failpoint)
+    config = runner_config(prefix, instance, role=role)
+    processor = Counting() if role == "journey" else Copying()
+    runner = kafka_runner(config, kafka_settings(bootstrap), redis_url, processor, NoCounters(), failpoint)
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
     runner.run()
 

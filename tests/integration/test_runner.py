@@ -10,14 +10,14 @@ import threading
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from tests.integration.counting import Counting, kafka_settings, runner_config
+from tests.integration.counting import Copying, Counting, kafka_settings, runner_config
 
 from stagepost.edges.embedded_kafka import EmbeddedKafka
 from stagepost.edges.errors import MissingTopics, OffsetMoved
@@ -29,7 +29,7 @@ from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.ports import Counters, NoCounters
 from stagepost.edges.processes import Child, ProcessGroup
 from stagepost.edges.runner import Runner, kafka_runner
-from stagepost.engine.plan import CONTROL_KEY, Control, Emit, PartitionPlan, Record, Topic, decode_control
+from stagepost.engine.plan import CONTROL_KEY, Control, Topic, decode_control
 from stagepost.events import murmur2_partition
 from stagepost.testing.fixtures import MakeTopics
 from stagepost.testing.servers import KafkaServer
@@ -91,8 +91,8 @@ class Stream:
                 found[partition].append(decode_control(value or b""))
         return found
 
-    def check(self) -> None:
-        """The invariants of delivery.md 5 that this processor has."""
+    def check(self, dead: int = 0) -> None:
+        """The invariants of delivery.md 5 that this processor has; ``dead``: how many records became dead letters."""
         counted = [move for move in self.moves() if move[1] != "timer"]
         # I1: each event once, in order for its contact.
         assert Counter(self.sent) == Counter((contact, event) for contact, _, event in counted)
@@ -114,7 +114,7 @@ class Stream:
         for partition, controls in self.controls().items():
             assert [control.seq for control in controls] == list(range(1, len(controls) + 1))
             assert [control.n_states for control in controls] == _between(records[partition])
-        assert sum(c.n_out for controls in self.controls().values() for c in controls) == len(self.moves())
+        assert sum(c.n_out for controls in self.controls().values() for c in controls) == len(self.moves()) + dead
         # I3: at rest, Redis shows the same.
         mirror = self.mirror()
         for partition, controls in self.controls().items():
@@ -183,18 +183,6 @@ def running(runner: Runner) -> Iterator[Runner]:
     assert not thread.is_alive(), "the runner did not stop"
     if failures:
         raise failures[0]
-
-
-class Copying:
-    """Stateless: each record becomes the transition ``contact batch id``."""
-
-    input = Topic.EVENTS
-
-    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
-        emits = tuple(
-            Emit(Topic.TRANSITIONS, record.key, b"%s %d %s" % (record.key, seq, record.value)) for record in records
-        )
-        return PartitionPlan(partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=emits)
 
 
 def eventually(what: Callable[[], bool], within_s: float = 15) -> None:

@@ -48,7 +48,7 @@ def finished(records: list[Record]) -> list[Record]:
     """The log and one empty batch of each input at its end, late enough that all that changed is written."""
     seqs = Counter({p: max((b.seq for b in map(decoded, records) if b.p == p), default=0) for p in range(INPUTS)})
     clock = (FIRST + 40 * 288) * BIN
-    offset, now = records[-1].offset, records[-1].timestamp
+    offset, now = records[-1].offset, max(clock, records[-1].timestamp)
     return [*records, *(batch(offset + 1 + p, p, seqs[p] + 1, clock, at=now + 61 * MICROS) for p in range(INPUTS))]
 
 

@@ -83,17 +83,13 @@ class Applier(Generic[_Owner]):
     def full(self) -> bool:
         """Whether as many transactions wait as may."""
         with self._wake:
-            return len({each.transaction for each in self._waiting}) >= BACKLOG
+            return len({each.transaction for each in self._waiting if each.changes is not None}) >= BACKLOG
 
     def oldest(self, partition: int) -> float | None:
         """When the oldest batch that the mirror does not have was queued; None when it has all."""
         with self._wake:
             batches = (each for each in self._waiting if each.partition == partition and each.changes is not None)
             return next((each.queued_at for each in batches), None)
-
-    def idle(self) -> bool:
-        """Whether nothing waits."""
-        return not self._waiting
 
     def close(self, within_s: float) -> bool:
         """Finish what is queued; returns whether all of it was."""

@@ -36,6 +36,18 @@ class Abort(EdgeError):
     """Abort the transaction and run the batch again."""
 
 
+class Unfit(Abort):
+    """The broker refuses a record for what it is: no repetition helps."""
+
+    def __init__(self, message: str, *, too_large: bool) -> None:
+        super().__init__(message)
+        self.too_large = too_large
+
+
+class Refused(EdgeError):
+    """A batch was aborted each time: try it in smaller ones. The cause is the last Abort."""
+
+
 class NewProducer(EdgeError):
     """This producer must never be used again; what became of its transaction is read from the committed offsets."""
 
@@ -62,6 +74,10 @@ class MissingTopics(Stop):
 
 class PartitionsChanged(Stop):
     """The partition count is not the one that the state was written for."""
+
+
+class Outdated(Stop):
+    """What lies there, or runs there, is of another version than this one can work with."""
 
 
 class OffsetMoved(Stop):
@@ -92,6 +108,12 @@ GROUP: Codes = frozenset(
 
 FENCED: Codes = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 """A newer producer has our transactional id."""
+
+TOO_LARGE: Codes = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+"""Larger than the topic takes, or than the client sends."""
+
+UNFIT: Codes = TOO_LARGE | {KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD}
+"""Said of records for what is in them."""
 
 REFUSED: Codes = frozenset(
     {
@@ -164,7 +186,7 @@ def of_kafka(error: KafkaError, doing: str) -> EdgeError | None:
     if error.fatal() or code == KafkaError._FATAL:
         return NewProducer(text)
     if error.txn_requires_abort():
-        return Abort(text)
+        return Unfit(text, too_large=code in TOO_LARGE) if code in UNFIT else Abort(text)
     if code == KafkaError.UNSTABLE_OFFSET_COMMIT:
         return Unstable(text)
     if error.retriable() or code in PASSING:

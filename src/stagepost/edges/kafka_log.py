@@ -12,10 +12,11 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stagepost.edges.consumers import KafkaIntake, KafkaStateReader
-from stagepost.edges.errors import MissingTopics, Stop, Unstable, of_kafka
+from stagepost.edges.errors import MissingTopics, Outdated, Stop, Unstable, of_kafka
 from stagepost.edges.ports import Bounds
 from stagepost.edges.producers import KafkaProducer, KafkaPublisher
 from stagepost.edges.topics import TopicNames
+from stagepost.edges.versions import KAFKA
 from stagepost.engine.plan import Topic
 
 _LOGGER = logging.getLogger("librdkafka")
@@ -23,6 +24,9 @@ _LOGGER = logging.getLogger("librdkafka")
 _ASK_S = 10.0
 """For questions at start and restore; a broker that takes longer is away."""
 
+
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""Sixteen zero bytes: what a broker before topic ids, hence before 3.6, is described with."""
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -94,7 +98,10 @@ class KafkaLog:
                 # librdkafka's in-process broker has no controller, and the question would wait for one for a minute.
                 return cluster.cluster_id or ""
             described = self._admin.describe_topics(TopicCollection([name]), request_timeout=_ASK_S)[name].result()
-        return str(described.topic_id)
+        topic_id = str(described.topic_id)
+        if topic_id == _NO_ID:
+            raise Outdated(f"the brokers at {self._settings.bootstrap_servers} give topics no id: {KAFKA}")
+        return topic_id
 
     def bounds(self, topic: Topic, partition: int) -> Bounds:
         place = TopicPartition(self._names.full(topic), partition)

@@ -47,6 +47,10 @@ class MirrorKeys:
         """Hash of state key to packed state."""
         return f"{self.buckets(partition)}{bucket_of(key)}"
 
+    def attempt(self, partition: int) -> str:
+        """Hash: the batch that is being computed, see ``engine/attempts.py``, and by which process; not state."""
+        return f"{self._tag(partition)}:a"
+
     def stories(self, partition: int) -> str:
         """What comes before a contact id: list of its last moves, packed (``engine/story.py``); not state."""
         return f"{self._tag(partition)}:s:"

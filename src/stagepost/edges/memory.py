@@ -32,13 +32,14 @@ from stagepost.edges.ports import (
     Told,
     decode_committed,
 )
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.plan import Emit, Headers, Record, Topic
 from stagepost.engine.story import STORY
 from stagepost.events import murmur2_partition
 
 
 class MemoryMirror:
-    """``ports.Mirror`` without a server. The three attributes may be looked at, copied and put back (a rollback)."""
+    """``ports.Mirror`` without a server. Its attributes may be looked at, copied and put back (a rollback)."""
 
     piece = 500
     slots = 8
@@ -48,12 +49,16 @@ class MemoryMirror:
         self.values: dict[int, dict[str, bytes]] = {}
         self.timers: dict[int, dict[str, int]] = {}
         self.stories: dict[tuple[int, str], list[bytes]] = {}
+        self.attempts: dict[int, tuple[Attempt, str]] = {}
         self._lock = threading.Lock()
 
     def flush(self) -> None:
         """Everything is gone, as after FLUSHALL."""
         with self._lock:
-            self.checkpoints, self.values, self.timers, self.stories = {}, {}, {}, {}
+            self.checkpoints, self.values, self.timers, self.stories, self.attempts = {}, {}, {}, {}, {}
+
+    def check(self) -> None:
+        """Never too old."""
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         return self.checkpoints.get(partition)
@@ -107,6 +112,19 @@ class MemoryMirror:
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         return dict(self.values.get(partition, {}))
+
+    def attempt(self, partition: int) -> Attempt | None:
+        found = self.attempts.get(partition)
+        return None if found is None else found[0]
+
+    def begin_attempt(self, partition: int, attempt: Attempt, writer: str) -> None:
+        with self._lock:
+            self.attempts[partition] = (attempt, writer)
+
+    def end_attempt(self, partition: int, writer: str) -> None:
+        with self._lock:
+            if partition in self.attempts and self.attempts[partition][1] == writer:
+                del self.attempts[partition]
 
     def tell(self, partition: int, told: Sequence[Told]) -> None:
         with self._lock:

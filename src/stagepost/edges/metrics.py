@@ -73,9 +73,14 @@ METRICS: tuple[Metric, ...] = (
     # What became of the contacts.
     _counter("transitions_total", "journey from to", "Moves between stages; from is empty on the first"),
     _counter("moves_total", "journey kind", "The same moves by kind: enter, advance, setback, recover, stall..."),
+    _counter("hot_contacts_total", "", "Contacts that moved 30 times within a minute of event time: a loop, or a test"),
     _counter("consent_refused_total", "journey", "Entries refused for lack of consent; outside the accounting sum"),
-    _gauge("contacts", "journey stage", "Contacts now in a stage; from one reporter, else sums lie"),
-    _gauge("stalled_contacts", "journey stage", "Of these, contacts that stalled there; from the same reporter"),
+    _gauge(
+        "contacts",
+        "journey stage",
+        "Contacts now in a stage, in the partitions of this worker; from when all are counted",
+    ),
+    _gauge("stalled_contacts", "journey stage", "Of these, contacts that stalled there"),
     # How fast.
     _histogram("batch_records", "", _RECORDS, "Records in one transaction"),
     _histogram("batch_duration_seconds", "", _SHORT, "From the last poll of a batch to its commit"),
@@ -83,12 +88,16 @@ METRICS: tuple[Metric, ...] = (
     _histogram("state_operation_duration_seconds", "op", _SHORT, "Calls to Redis: read, apply, restore, timers"),
     # The mirror in Redis.
     _gauge("mirror_staleness_seconds", "partition", "Age of the newest batch that Redis does not have yet; 0: none"),
-    _counter("mirror_refusals_total", "reason", "Reads and applies that Redis refused: gap, nonce, codec"),
+    _counter("mirror_refusals_total", "reason", "Reads and applies refused: gap, nonce, seq, partial, listing"),
     _histogram("restore_duration_seconds", "", _LONG, "From the assignment of a partition to its first batch"),
     # Transactions and their hazards.
     _counter("transactions_total", "result", "committed, aborted, unknown (settled afterwards)"),
-    _counter("fenced_total", "", "Times that this process learned that another one took its place"),
-    _counter("producers_replaced_total", "reason", "New producers: slow commit, retriable, disconnect, fatal, unknown"),
+    _counter("fenced_total", "", "Batches that were not ours to commit any more, or by another producer's fence"),
+    _counter(
+        "producers_replaced_total",
+        "reason",
+        "New ones: slow_commit retriable disconnect refused fatal fenced unknown",
+    ),
     _gauge(
         "stable_offset_lag_records", "topic partition", "High watermark minus last stable offset: open transactions"
     ),
@@ -102,7 +111,8 @@ METRICS: tuple[Metric, ...] = (
     _counter("rebalances_total", "", "Changes of the assignment"),
     _gauge("assigned_partitions", "", "Partitions that this process owns"),
     # Timers and event time.
-    _gauge("timers_due", "", "Timers that the clock has passed and no transaction has fired yet"),
+    _gauge("timers_due", "", "Contacts with a timer that the clock has passed and no transaction has fired yet"),
+    _counter("clock_jumps_total", "kind", "Batches at which the broker's time was back, or ahead of ours, by a minute"),
     _histogram("timer_delay_seconds", "", _LONG, "Partition clock at firing minus due time"),
     _counter(
         "tally_batches_total", "result", "rollup: batches: next, gap (earlier ones missing), duplicate, malformed"

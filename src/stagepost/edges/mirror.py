@@ -6,6 +6,7 @@ here fences by owner or epoch, since those would roll back together with the dat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -18,9 +19,10 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
-from stagepost.edges.errors import MirrorUnavailable, of_redis
+from stagepost.edges.errors import MirrorUnavailable, Outdated, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
 from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange, Told
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.story import STORY
 
 _PAGE = 10_000
@@ -28,6 +30,11 @@ _PAGE = 10_000
 
 _SLOTS_AT_ONCE = 512
 """Buckets looked into by one listing: below a millisecond where they are empty."""
+
+_OLDEST = {"redis": (6, 2), "valkey": (7, 2)}
+"""By the name that a server gives itself; another one (a stand-in) is taken at its word that it is one of these."""
+
+_NEEDED = "stagepost needs Redis 6.2, or Valkey 7.2, or later (setting redis.url)"
 
 _T = TypeVar("_T")
 
@@ -60,6 +67,25 @@ class RedisMirror:
         self._wipe = _script(client, "wipe.lua")
         self._list = _script(client, "keys.lua")
         self._tell = _script(client, "story.lua")
+        self._end_attempt = _script(client, "attempt.lua")
+        self._checked = False
+
+    def check(self) -> None:
+        if self._checked:
+            return
+        with _routed("asking for the version of Redis"):
+            try:
+                # Unlike INFO it is allowed to every user, and known since Redis 6.
+                answer: Any = self._client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+            except redis.ResponseError as error:
+                if "unknown command" not in str(error).lower():
+                    raise
+                raise Outdated(f"this Redis is older than 6.0; {_NEEDED}") from error
+        told = dict(zip(answer[::2], answer[1::2], strict=False))
+        why = too_old(told.get(b"server", b"").decode(), told.get(b"version", b"").decode())
+        if why is not None:
+            raise Outdated(why)
+        self._checked = True
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         with _routed("reading the checkpoint of the mirror"):
@@ -171,6 +197,23 @@ class RedisMirror:
                 found.update((key.decode(), value) for key, value in answer.items())
         return found
 
+    def attempt(self, partition: int) -> Attempt | None:
+        with _routed("reading which batch was begun"):
+            fields: Mapping[bytes, bytes] = self._client.hgetall(self._keys.attempt(partition))  # type: ignore[assignment]
+        try:
+            return Attempt(**{name: int(fields[name.encode()]) for name in Attempt.__struct_fields__})
+        except (KeyError, ValueError):
+            return None
+
+    def begin_attempt(self, partition: int, attempt: Attempt, writer: str) -> None:
+        with _routed("writing which batch is begun"):
+            fields: dict[Any, Any] = {**structs.asdict(attempt), "writer": writer}
+            self._client.hset(self._keys.attempt(partition), mapping=fields)
+
+    def end_attempt(self, partition: int, writer: str) -> None:
+        with _routed("removing which batch was begun"):
+            self._end_attempt([self._keys.attempt(partition)], [writer])
+
     def tell(self, partition: int, told: Sequence[Told]) -> None:
         # The checkpoint's key stands for the partition's slot in a cluster.
         keys, args = [self._keys.checkpoint(partition)], [self._keys.stories(partition), STORY]
@@ -185,6 +228,20 @@ class RedisMirror:
 
     def close(self) -> None:
         self._client.close()
+
+
+def too_old(server: str, version: str) -> str | None:
+    """Why a server cannot serve; None when it can, or when its version cannot be read.
+
+    >>> too_old("redis", "6.0.20")
+    'this is redis 6.0.20; stagepost needs Redis 6.2, or Valkey 7.2, or later (setting redis.url)'
+    >>> too_old("redis", "6.2.14"), too_old("valkey", "8.0.1"), too_old("fakeredis", "2.40.0")
+    (None, None, None)
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) >= _OLDEST.get(server, (0, 0)):
+        return None
+    return f"this is {server} {version}; {_NEEDED}"
 
 
 def apply_in_chunks(

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, json
 
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.plan import Emit, Record, Topic
 
 PROTO = 1
@@ -304,6 +305,10 @@ class Mirror(Protocol):
         """Most states in one call, which nothing interrupts; larger batches come in several."""
         ...
 
+    def check(self) -> None:
+        """Raises Outdated when the server is too old; asks once, when it answers."""
+        ...
+
     def checkpoint(self, partition: int) -> Checkpoint | None: ...
 
     def read(self, partition: int, keys: Sequence[str]) -> Snapshot | None:
@@ -333,6 +338,18 @@ class Mirror(Protocol):
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         """All states. For small state only."""
+        ...
+
+    def attempt(self, partition: int) -> Attempt | None:
+        """What a process that began a batch left behind; None when nothing is under way, or nobody knows."""
+        ...
+
+    def begin_attempt(self, partition: int, attempt: Attempt, writer: str) -> None:
+        """Write down that ``writer`` begins a batch, outside the chain of batches."""
+        ...
+
+    def end_attempt(self, partition: int, writer: str) -> None:
+        """Nothing that ``writer`` began is under way; what another one began stays."""
         ...
 
     def tell(self, partition: int, told: Sequence[Told]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from stagepost.edges.errors import Abort, NewProducer, Retry, of_kafka
+from stagepost.edges.errors import TOO_LARGE, UNFIT, Abort, NewProducer, Retry, Unfit, of_kafka
 from stagepost.edges.ports import Membership, Placed
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Emit, Topic
@@ -27,6 +27,9 @@ _ANY = -1
 
 _QUEUE_WAIT_S = 5.0
 """How long a full send queue may stay full: by then the broker is away, and the transaction with it."""
+
+_LOOK_S = 0.25
+"""Between two looks, while records are not acknowledged, whether they can be at all."""
 
 COMMON: Mapping[str, Any] = {
     "acks": "all",
@@ -99,9 +102,11 @@ class KafkaProducer:
     def _refused(self, raised: KafkaException, doing: str) -> NoReturn:
         """Raises what the loop does about a record that was not taken."""
         error = raised.args[0]
-        if error.code() in (KafkaError._STATE, KafkaError.MSG_SIZE_TOO_LARGE):
-            # A transaction that failed already: its commit would tell the reason, here it is only a wrong state.
+        if error.code() == KafkaError._STATE:
+            self._raise_if_failed(doing)
             raise Abort(f"{doing}: {error.str()}") from raised
+        if error.code() in UNFIT:
+            raise Unfit(f"{doing}: {error.str()}", too_large=error.code() in TOO_LARGE) from raised
         try:
             with _routed(doing):
                 self._producer.poll(0)  # ``produce`` only says that there was a fatal error, the callback says which
@@ -110,10 +115,28 @@ class KafkaProducer:
             raise Abort(str(retry)) from raised
 
     def flush(self, timeout_s: float) -> None:
-        with _routed("flushing"):
-            left = self._producer.flush(timeout_s)
-        if left:
-            raise Retry(f"flushing: {left} records not acknowledged after {timeout_s:g} s")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with _routed("flushing"):
+                left = self._producer.flush(max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+            if not left:
+                return
+            self._raise_if_failed("flushing")
+            if time.monotonic() >= deadline:
+                raise Retry(f"flushing: {left} records not acknowledged after {timeout_s:g} s")
+
+    def _raise_if_failed(self, doing: str) -> None:
+        """Raises why the transaction cannot be committed any more. What is queued then is never sent, so that a flush
+        would wait for it in vain.
+
+        The state can be asked for in no other way than by a call that is refused: a second begin changes nothing.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as raised:
+            if raised.args[0].code() != KafkaError._STATE:
+                with _routed(doing):
+                    raise
 
     def send_offsets(self, offsets: Mapping[int, tuple[int, str]], member: Membership, timeout_s: float) -> None:
         listed = [

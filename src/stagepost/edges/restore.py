@@ -18,6 +18,7 @@ from msgspec import structs
 from stagepost.edges.errors import (
     MirrorUnavailable,
     OffsetMoved,
+    Outdated,
     PartitionsChanged,
     RestoreStuck,
     SlowDown,
@@ -37,6 +38,7 @@ from stagepost.edges.ports import (
     StateChange,
     StateReader,
 )
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.plan import CONTROL_KEY, Control, Topic, decode_control
 
 Steps = Generator[None, None, "Restored"]
@@ -64,6 +66,8 @@ class Restored:
     due: Mapping[str, int]
     states: Mapping[str, bytes]
     """All states, if they were asked for; else empty."""
+    attempt: Attempt | None
+    """What a former owner was computing when it ended."""
 
 
 @dataclass
@@ -126,6 +130,8 @@ class Restore:
     wall_us: Callable[[], int]
     """Only to judge the age of a mirror. A clock that is ahead costs a rebuild."""
     failpoint: Callable[[str], None]
+    mirror_away: bool = False
+    """Whether it waits for Redis."""
     _log: Any = field(default_factory=lambda: structlog.get_logger(__name__))
 
     def steps(self) -> Steps:
@@ -141,13 +147,16 @@ class Restore:
             committed = yield from self._committed()
             self.failpoint("restore_committed")
             try:
+                self.mirror.check()
                 done = yield from self._bring_to(self._target(committed))
+                self.mirror_away = False
                 if done is not None:
                     return (yield from self._finish(committed, done))
                 behind += 1
                 if behind > _SAME_ANSWERS:
                     raise self._moved("the state topic shows other batches")
             except SlowDown as error:
+                self.mirror_away = isinstance(error, MirrorUnavailable)
                 if time.monotonic() > told + _TELL_AGAIN_S:
                     told = time.monotonic()
                     self._log.warning("restore waits", partition=self.partition, reason=str(error))
@@ -158,6 +167,8 @@ class Restore:
         """The batch to restore; None for the newest there is."""
         if committed is None or self.settings.rebuild:
             return None
+        if committed.proto is not None and committed.proto > PROTO:
+            raise self._newer(f"protocol {committed.proto}", f"protocol {PROTO}")
         if committed.seq is None or committed.proto != PROTO:
             raise self._moved(f"at {committed.offset} it has no metadata of this version")
         return committed.seq
@@ -202,6 +213,8 @@ class Restore:
         settings = self.settings
         if at is None:
             return None
+        if at.topic_id == settings.topic_id:
+            self._readable(at.codec, at.proto)
         same = (at.topic_id, at.codec, at.proto) == (settings.topic_id, settings.codec, PROTO)
         if same and at.partitions != settings.partitions:
             raise PartitionsChanged(
@@ -238,6 +251,7 @@ class Restore:
                     tail[record.key.decode()] = record.value
                     continue
                 control = decode_control(record.value or b"")
+                self._readable(control.codec, control.proto)
                 if target is not None and control.seq > target:
                     return None
                 whole.update(tail)
@@ -280,7 +294,13 @@ class Restore:
 
     def _write(self, at: Checkpoint, states: Mapping[str, bytes | None], then: Checkpoint) -> bool:
         changes = _Changes(list(states.items()), self.due_of)
-        return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
+        try:
+            return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
+        except ValueError as error:
+            raise Outdated(
+                f"{self.settings.state}[{self.partition}] holds a state that this version of stagepost cannot read: "
+                f"{error}; run the version that wrote it, or a later one"
+            ) from error
 
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
@@ -331,23 +351,37 @@ class Restore:
                     "going on from an offset that was moved", partition=self.partition, offset=next_offset
                 )
         due, states = self._indexes(at)
+        attempt = self.mirror.attempt(self.partition)
         self.failpoint("restore_done")
         yield
-        return Restored(control, next_offset, at, due, states)
+        return Restored(control, next_offset, at, due, states, attempt)
 
     def _indexes(self, at: Checkpoint) -> tuple[Mapping[str, int], Mapping[str, bytes]]:
         due = self.mirror.due(self.partition)
         states = self.mirror.states(self.partition) if self.settings.all_states else {}
         now = self.mirror.checkpoint(self.partition)
         if now is None or (now.seq, now.nonce) != (at.seq, at.nonce):
-            raise MirrorUnavailable("the mirror changed while it was read")
+            raise SlowDown("the mirror changed while it was read")
         return due, states
 
     def _bounds(self) -> Bounds:
         try:
             return self.log.bounds(self.settings.state, self.partition)
         except Unstable as error:
-            raise MirrorUnavailable(str(error)) from error
+            raise SlowDown(str(error)) from error
+
+    def _readable(self, codec: int, proto: int) -> None:
+        """An older worker leaves a newer partition as it is."""
+        if codec > self.settings.codec or proto > PROTO:
+            raise self._newer(
+                f"codec {codec}, protocol {proto}", f"codec {self.settings.codec}, protocol {PROTO} and before"
+            )
+
+    def _newer(self, found: str, known: str) -> Stop:
+        return Outdated(
+            f"partition {self.partition} of {self.settings.state} was written by a newer version of stagepost "
+            f"({found}; this one knows {known}): run that version, or a later one"
+        )
 
     def _moved(self, why: str) -> Stop:
         return OffsetMoved(

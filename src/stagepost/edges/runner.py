@@ -13,22 +13,24 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from stagepost.edges.errors import Drop, PartitionsChanged, SlowDown, Stop
+from stagepost.edges.errors import Drop, EdgeError, PartitionsChanged, Refused, SlowDown, Stop, Unfit
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.mirror import RedisMirror, connect
-from stagepost.edges.ports import ChangeKind, Counters, Log, Mirror
+from stagepost.edges.ports import ChangeKind, Counters, Log, Membership, Mirror
 from stagepost.edges.restore import Readers, Restore, RestoreSettings
 from stagepost.edges.roles import Status
-from stagepost.edges.transactions import Kind, Transactions
+from stagepost.edges.transactions import ATTEMPTS, DIVISIBLE_ATTEMPTS, Kind, Transactions, Written
+from stagepost.edges.versions import require_librdkafka
 from stagepost.edges.watchdog import Watchdog
-from stagepost.edges.work import Owned, StatefulWork, StatelessWork, Work
+from stagepost.edges.work import MirrorRefused, Owned, StatefulWork, StatelessWork, Work
+from stagepost.engine.attempts import Care, after_commit, after_refusal, attempt, unfit
 from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
 from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
 
@@ -40,6 +42,13 @@ _BUSY_POLL_S = 0.01
 
 _TICK_S = 1.0
 """Between two looks at an idle partition, at gauges, and at the mirror of an idle partition."""
+
+_TELL_AGAIN_S = 60.0
+"""Between two log lines about contacts that move too often, or clocks that jump: a metric has each."""
+
+_CLOCK_JUMP_S = 60.0
+"""Broker time that goes back by more than this, or is as far ahead of this machine's: one of the clocks is wrong, and
+timers fire by the broker's. Machines that ask for the time differ by milliseconds."""
 
 _CLOSE_S = 3.0
 """For each of mirror, publisher and group when the process ends: together within the 10 s of a clean stop."""
@@ -82,9 +91,11 @@ def kafka_runner(
     failpoint: Callable[[str], None] = lambda name: None,
     mirror: Mirror | None = None,
 ) -> Runner:
-    """A runner on real parts, with ``mirror`` in place of Redis if given. Connects to nothing before ``run``."""
+    """A runner on real parts, with ``mirror`` in place of Redis if given. Connects to nothing before ``run``. Raises
+    Outdated."""
+    require_librdkafka()
     log = KafkaLog(kafka, config.role, config.instance, config.prefix, processor.input)
-    if hasattr(processor, "state") and mirror is None:
+    if mirror is None:
         mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role), config.piece)
     return Runner(config, processor, log, mirror, counters, failpoint)
 
@@ -95,6 +106,18 @@ class _Restoring:
 
     steps: Generator[None, None, Owned]
     since: float
+
+
+@dataclass
+class _Round:
+    """What one transaction is to carry out: records by partition, and partitions without any to be ticked."""
+
+    batches: dict[int, list[Record]]
+    ticks: dict[int, int | None]
+    """Where the clock of each goes, micros; None: nowhere."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batches.values())) + len(self.ticks)
 
 
 @dataclass
@@ -117,7 +140,7 @@ class Runner:
         counters: Counters,
         failpoint: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """``mirror`` for a Stateful processor only. ``failpoint`` is called with the name of each step (5)."""
+        """A Stateless processor can do without ``mirror``. ``failpoint`` is called with the name of each step (5)."""
         self._config = config
         self._processor = processor
         self._log_port = log
@@ -136,6 +159,11 @@ class Runner:
         self._looked_at = 0.0
         self._undecided: dict[int, _Undecided] = {}
         self._guards: dict[int, DeadLetterGuard] = {}
+        self._writer = f"{config.instance}.{uuid.uuid4().hex[:12]}"
+        self._gauges: frozenset[tuple[str, ...]] = frozenset()
+        """Sums over the partitions that were told last."""
+        self._hot, self._hot_told_at = 0, -_TELL_AGAIN_S
+        self._clock_told_at = -_TELL_AGAIN_S
         self._work: Work | None = None
         self._watchdog = Watchdog()
         self._log = structlog.get_logger(__name__).bind(role=config.role, instance=config.instance)
@@ -181,7 +209,7 @@ class Runner:
         self._intake = log.intake(processor.input)
         self._publisher = log.publisher()
         self._work = self._kind_of_work(state, partitions)
-        kind = Kind(state, getattr(processor, "codec", 0), f"{config.instance}.{uuid.uuid4().hex[:12]}")
+        kind = Kind(state, getattr(processor, "codec", 0), self._writer)
         self._transactions = Transactions(
             log.producer,
             self._intake.committed,
@@ -200,7 +228,7 @@ class Runner:
         config = self._config
         processor: Any = self._processor
         if state is None:
-            return StatelessWork(processor, self._intake, config.start_from)
+            return StatelessWork(processor, self._intake, config.start_from, self._mirror, self._writer)
         mirror = self._mirror
         if mirror is None:
             raise ValueError(f"role {config.role} has state, hence needs a mirror")
@@ -231,7 +259,9 @@ class Runner:
                 failpoint=self._at,
             )
 
-        return StatefulWork(processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._at)
+        return StatefulWork(
+            processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._writer, self._at
+        )
 
     def turn(self) -> None:
         """One poll, and all that follows from it."""
@@ -258,9 +288,19 @@ class Runner:
         if look:
             self._looked_at = now
             self._measure(now)
-            for owned in idle:
-                if self._running.get(owned.number) is owned and self._work.idles:
-                    self._work.compare(owned)
+            if not self._held:
+                self._look_at_mirror(now)
+
+    def _look_at_mirror(self, now: float) -> None:
+        """Idle partitions find out by themselves that it was emptied or rolled back; busy ones with every batch."""
+        assert self._work is not None
+        for owned in self._running.values():
+            if now - owned.active_at >= _TICK_S:
+                self._work.compare(owned)
+            try:
+                self._work.survey(owned)
+            except SlowDown as error:
+                self._log.debug("survey waits", partition=owned.number, reason=str(error))
 
     def _hold_back(self, full: bool) -> None:
         """While the mirror cannot follow, records stay in Kafka; the group sees us poll."""
@@ -331,6 +371,14 @@ class Runner:
             if self._held:
                 self._intake.hold([partition])
             self._publisher.publish(owned.announcements)
+            if owned.care is not None:
+                self._log.warning(
+                    "a process ended over the next batch",
+                    partition=partition,
+                    offset=owned.next_offset,
+                    count=owned.care.deaths,
+                    records=owned.care.limit,
+                )
             self._counters.observe("restore_duration_seconds", now - restoring.since)
             self._log.info(
                 "partition ready",
@@ -352,8 +400,25 @@ class Runner:
         for partition, batch in batches.items():
             owned = self._running[partition]
             owned.active_at = now
+            self._check_clock(owned, batch[-1].timestamp, now)
             owned.saw(batch[-1].timestamp, now)
         return batches
+
+    def _check_clock(self, owned: Owned, broker_us: int, now: float) -> None:
+        """Alarm where the broker's time jumps. The partition's clock follows it forwards, and never goes back."""
+        jump = int(_CLOCK_JUMP_S * 1_000_000)
+        if broker_us < owned.broker_us - jump:
+            kind, by_us = "back", owned.broker_us - broker_us
+        elif broker_us > _wall_us() + jump:
+            kind, by_us = "ahead", broker_us - _wall_us()
+        else:
+            return
+        self._counters.add({("clock_jumps_total", kind): 1})
+        if now - self._clock_told_at >= _TELL_AGAIN_S:
+            self._clock_told_at = now
+            self._log.warning(
+                "broker time jumped", partition=owned.number, state=kind, duration_s=round(by_us / 1_000_000, 1)
+            )
 
     def _idle(self, now: float) -> list[Owned]:
         """Partitions that have had no record for a while and have none waiting, undecided ones included.
@@ -378,49 +443,153 @@ class Runner:
     def _carry_out(
         self, batches: dict[int, list[Record]], idle: Sequence[Owned], pending: Sequence[Owned], began: float
     ) -> None:
-        """N: one transaction over all partitions that have something to do."""
-        assert self._work is not None
+        """N: transactions, nearly always one, over all partitions that have something to do."""
+        ticks: dict[int, int | None] = {owned.number: None for owned in pending}
+        ticks.update((owned.number, owned.now_us(began)) for owned in idle)
+        todo = _Round(batches, {number: clock for number, clock in ticks.items() if number not in batches})
+        owners = {number: self._running[number] for number in (*todo.batches, *todo.ticks)}
         try:
             member = self._intake.membership()
-            plans = [plan for partition, batch in batches.items() if (plan := self._plan(partition, batch)) is not None]
-            for owned in idle:
-                if owned.number not in batches and (plan := self._tick(owned, owned.now_us(began))) is not None:
-                    plans.append(plan)
-            for owned in pending:
-                if owned.number in batches or owned in idle:
-                    continue
-                if (plan := self._tick(owned, None)) is not None:
-                    plans.append(plan)
-            self._at("after_read")
-            if not plans:
-                return
-            written = self._transactions.carry_out(plans, member)
+            while True:
+                todo = _Round(
+                    {number: records for number, records in todo.batches.items() if self._is_ours(owners[number])},
+                    {number: clock for number, clock in todo.ticks.items() if self._is_ours(owners[number])},
+                )
+                if not todo:
+                    return
+                done = self._one_transaction(todo, member)
+                for number, count in done.items():
+                    if not count:
+                        todo.ticks.pop(number)
+                    elif count == len(todo.batches[number]):
+                        del todo.batches[number]
+                    else:
+                        todo.batches[number] = todo.batches[number][count:]
         except Drop as error:
             self._log.warning("batch dropped", reason=str(error))
             for owned in list(self._running.values()):
                 self._again(owned, "the group has moved on")
+        except EdgeError:
+            # The process is about to end, and not over what was computed.
+            for owned in owners.values():
+                if owned.begun:
+                    self._work_of().end(owned)
+            raise
+
+    def _is_ours(self, owned: Owned) -> bool:
+        return self._running.get(owned.number) is owned
+
+    def _work_of(self) -> Work:
+        assert self._work is not None
+        return self._work
+
+    def _one_transaction(self, todo: _Round, member: Membership) -> Mapping[int, int]:
+        """Try some of it; returns how many records of each partition are done with, 0 for a tick."""
+        began = time.monotonic()
+        chosen = self._chosen(todo)
+        plans = self._plans(chosen)
+        self._at("after_read")
+        counts = {number: len(records) for number, records in chosen.batches.items()}
+        done = {number: counts.get(number, 0) for number in (*counts, *chosen.ticks)}
+        if not plans:
+            return done
+        try:
+            attempts = ATTEMPTS if len(chosen) == 1 else DIVISIBLE_ATTEMPTS
+            written = self._transactions.carry_out(plans, member, attempts)
+        except Refused as error:
+            self._suspect(chosen, plans, error)
+            return {}
+        self._follow(plans, written)
+        self._counters.observe("batch_records", sum(counts.values()))
+        self._counters.observe("batch_duration_seconds", time.monotonic() - began)
+        return done
+
+    def _chosen(self, todo: _Round) -> _Round:
+        """Everything; or, while a bad record is looked for in a partition, a part of that partition alone."""
+        for number, records in todo.batches.items():
+            care = self._running[number].care
+            if care is not None and care.limit is not None:
+                return _Round({number: records[: care.limit]}, {})
+        return todo
+
+    def _plans(self, chosen: _Round) -> list[PartitionPlan]:
+        """Of partitions that are still ours afterwards."""
+        plans: dict[int, PartitionPlan] = {}
+        owners = [self._running[number] for number in chosen.batches]
+        for number, records in chosen.batches.items():
+            if (plan := self._plan(number, records)) is not None:
+                plans[number] = plan
+        for number, clock in chosen.ticks.items():
+            if (plan := self._tick(self._running[number], clock)) is not None:
+                plans[number] = plan
+        for owned in owners:
+            if owned.begun:
+                self._work_of().end(owned)
+        return list(plans.values())
+
+    def _suspect(self, chosen: _Round, plans: Sequence[PartitionPlan], error: Refused) -> None:
+        """A: what was refused as a whole is tried partition by partition, then in halves, until a record is alone."""
+        self._log.warning("a batch is refused", records=len(chosen), reason=str(error))
+        for plan in plans:
+            if plan.partition in self._guards:
+                self._guards[plan.partition].take_back()
+        if len(chosen) == 1 or not chosen.batches:
+            self._condemn(chosen, error)
             return
+        whole = len(chosen.batches) + len(chosen.ticks) > 1
+        for number, records in chosen.batches.items():
+            end = records[-1].offset + 1
+            care = Care(until=end, limit=len(records)) if whole else after_refusal(len(records), end)
+            self._running[number].care = care
+
+    def _condemn(self, chosen: _Round, error: Refused) -> None:
+        """The last record that is left is a dead letter, if the reason lies in it; else a person has to look."""
+        cause = error.__cause__
+        for number, [record] in chosen.batches.items():
+            owned = self._running[number]
+            if isinstance(cause, Unfit) and owned.condemned is None:
+                owned.condemned = unfit(too_large=cause.too_large)
+                self._log.warning("a record is set aside", partition=number, offset=record.offset, reason=str(cause))
+                return
+        raise Stop(str(error)) from error
+
+    def _follow(self, plans: Sequence[PartitionPlan], written: Mapping[int, Written]) -> None:
+        """N8."""
         self._transaction += 1
         for plan in plans:
-            self._work.committed(self._running[plan.partition], plan, written[plan.partition], self._transaction)
+            owned = self._running[plan.partition]
+            before = owned.next_offset
+            self._work_of().committed(owned, plan, written[plan.partition], self._transaction)
+            if plan.next_offset > before:
+                owned.care = None if owned.condemned is not None else after_commit(owned.care, plan.next_offset)
+                owned.condemned, owned.fresh = None, False
             self._counters.add(plan.counts)
             self._tell(plan)
             if plan.after:
                 self._publisher.publish(plan.after)
-        self._counters.observe("batch_records", sum(map(len, batches.values())))
-        self._counters.observe("batch_duration_seconds", time.monotonic() - began)
 
     def _plan(self, partition: int, batch: Sequence[Record]) -> PartitionPlan | None:
-        assert self._work is not None
-        owned = self._running[partition]
+        work, owned, end = self._work_of(), self._running[partition], batch[-1].offset + 1
         try:
-            plan = self._work.plan(owned, batch, batch[-1].offset + 1, None)
+            if owned.fresh or (owned.care is not None and owned.care.deaths):
+                work.begin(owned, attempt(owned.care, owned.next_offset, len(batch), end))
+            if owned.condemned is not None:
+                return self._watched(work.refuse(owned, batch[0], owned.condemned), 1)
+            plan = work.plan(owned, batch, end, None)
         except SlowDown as error:
-            self._again(owned, str(error))
+            self._restored_because(owned, error)
             return None
         if plan is None:
             raise AssertionError(f"no Plan for {len(batch)} records of partition {partition}: they would be lost")
-        self._watch_dead_letters(plan, len(batch))
+        return self._watched(plan, len(batch))
+
+    def _restored_because(self, owned: Owned, error: SlowDown) -> None:
+        if isinstance(error, MirrorRefused):
+            self._counters.add({("mirror_refusals_total", error.kind): 1})
+        self._again(owned, str(error))
+
+    def _watched(self, plan: PartitionPlan, records: int) -> PartitionPlan:
+        self._watch_dead_letters(plan, records)
         return plan
 
     def _watch_dead_letters(self, plan: PartitionPlan, records: int) -> None:
@@ -438,19 +607,28 @@ class Runner:
         try:
             return self._work.plan(owned, (), owned.next_offset, now_us)
         except SlowDown as error:
-            self._again(owned, str(error))
+            self._restored_because(owned, error)
             return None
 
     def _tell(self, plan: PartitionPlan) -> None:
         """Gauges and delays of a committed Plan."""
         for (name, *labels), value in plan.gauges.items():
             self._counters.set(name, value, *labels)
+        if hot := plan.counts.get(("hot_contacts_total",), 0):
+            self._tell_hot(plan.partition, hot)
         for name, delays in plan.delays.items():
             for delay_s in delays:
                 self._counters.observe(name, delay_s)
         now_us = _wall_us() if plan.caused_at else 0
         for at in plan.caused_at:
             self._counters.observe("event_to_transition_seconds", max(0.0, (now_us - at) / 1_000_000))
+
+    def _tell_hot(self, partition: int, contacts: int) -> None:
+        self._hot += contacts
+        now = time.monotonic()
+        if now - self._hot_told_at >= _TELL_AGAIN_S:
+            self._log.warning("contacts move unusually often", partition=partition, contacts=self._hot)
+            self._hot, self._hot_told_at = 0, now
 
     def _measure(self, now: float) -> None:
         assert self._work is not None
@@ -469,6 +647,28 @@ class Runner:
             if self._work.idles:
                 counters.set("mirror_staleness_seconds", self._work.staleness_s(owned, now), label)
             self._measure_undecided(owned, now)
+        self._sum_up(now)
+
+    def _sum_up(self, now: float) -> None:
+        """Figures that the partitions have: their sums. One that not every partition can tell is not told."""
+        sums: dict[tuple[str, ...], float] = defaultdict(float)
+        known: list[set[str]] = []
+        for owned in self._running.values():
+            idle = now - owned.active_at >= self._config.idle_after_s and owned.broker_us > 0
+            clock = owned.now_us(now) if idle and self._intake.lag(owned.number, owned.next_offset) == 0 else None
+            found = self._work_of().gauges(owned, clock)
+            known.append({name for name, *_ in found})
+            for key, value in found.items():
+                sums[key] += value
+        told = frozenset(key for key in sums if all(key[0] in names for names in known))
+        for key in told:
+            self._counters.set(key[0], sums[key], *key[1:])
+        for name, *labels in self._gauges - told:
+            if labels:
+                self._counters.forget(name, *labels)
+            else:
+                self._counters.set(name, 0.0)
+        self._gauges = told
 
     def _measure_undecided(self, owned: Owned, now: float) -> None:
         """High watermark minus last stable offset: a hanging transaction shows here (KIP-664)."""

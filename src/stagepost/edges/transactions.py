@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 import structlog
 
-from stagepost.edges.errors import Abort, Drop, Fenced, NewProducer, Retry, Stop, Unstable
+from stagepost.edges.errors import Abort, Drop, Fenced, NewProducer, Refused, Retry, Stop, Unfit, Unstable
 from stagepost.edges.ports import (
     PROTO,
     Committed,
@@ -31,7 +31,10 @@ SLOW_COMMIT_S = 0.05
 request may still be under way, and would end half of the next transaction of the same producer (delivery.md 1.4)."""
 
 ATTEMPTS = 3
-"""Of a batch that is aborted each time. The reason is then in the batch, and a person has to look."""
+"""Of a batch of which nothing comes. The reason is then in the batch, or a person has to look."""
+
+DIVISIBLE_ATTEMPTS = 2
+"""The same where the batch can be tried in halves instead."""
 
 _PAUSE_S = 0.1
 """Between repetitions of a call that the broker could not serve."""
@@ -94,19 +97,30 @@ class Transactions:
         """Start the producer, so that a former owner's transaction ends now. Raises Stop when the broker stays away."""
         self._fresh()
 
-    def carry_out(self, plans: Sequence[PartitionPlan], member: Membership) -> Mapping[int, Written]:
-        """Commit ``plans``, one for each partition. Raises Drop when they are not ours to commit, and Stop.
+    def carry_out(
+        self, plans: Sequence[PartitionPlan], member: Membership, attempts: int = ATTEMPTS
+    ) -> Mapping[int, Written]:
+        """Commit ``plans``, one for each partition. Raises Drop when they are not ours to commit, Refused when they
+        were aborted ``attempts`` times, and Stop.
 
         ``member`` is from before the batch was computed, and stays the same over all attempts.
         """
+        aborted = 0
         for attempt in range(ATTEMPTS):
             try:
                 return self._attempt(plans, member)
             except Abort as error:
                 self._log.warning("transaction aborted", reason=str(error), attempt=attempt)
                 self._abandon()
+                if isinstance(error, Unfit):
+                    # The numbers of the records that were never sent are missing: seen to fail a later transaction.
+                    self._replace_because = self._replace_because or "refused"
                 last: Exception = error
+                aborted += 1
+                if aborted == attempts:
+                    raise Refused(f"the batch was refused {attempts} times, {_places(plans)}: {error}") from error
             except Drop:
+                self._counters.add({("fenced_total",): 1})
                 self._abandon()
                 raise
             except NewProducer as error:
@@ -119,10 +133,10 @@ class Transactions:
                     self._count("committed")
                     return self._written
                 if fate is _Fate.NOT_OURS:
+                    self._counters.add({("fenced_total",): 1})
                     raise Drop("committed offsets that are not of this batch: another owner went on") from error
                 last = error
-        places = ", ".join(f"[{plan.partition}] below offset {plan.next_offset}" for plan in plans)
-        raise Stop(f"the batch was refused {ATTEMPTS} times, input {places}: {last}") from last
+        raise Stop(f"nothing came of {ATTEMPTS} attempts at a batch, {_places(plans)}: {last}") from last
 
     def close(self) -> None:
         if self._producer is not None:
@@ -134,13 +148,13 @@ class Transactions:
         self._repeat("begin", producer.begin, 0)
         controls: dict[int, bytes] = {}
         places: dict[int, Placed] = {}
+        offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq, self._kind.writer)) for plan in plans}
         for number, plan in enumerate(plans):
             controls[plan.partition] = self._send(producer, plan, places)
             if number == 0:
                 self._at("mid_produce")
         self._repeat("flush", lambda: producer.flush(self._budget_s), self._budget_s)
         self._at("before_offsets")
-        offsets = {plan.partition: (plan.next_offset, encode_metadata(plan.seq, self._kind.writer)) for plan in plans}
         self._repeat("send_offsets", lambda: producer.send_offsets(offsets, member, self._budget_s / 2), self._budget_s)
         self._at("after_offsets")
         self._written = {
@@ -234,7 +248,8 @@ class Transactions:
     def _ask(self, partition: int, deadline: float) -> Committed | None:
         while True:
             try:
-                return self._committed(partition, 1.0)
+                with self._watchdog.limit(2 * self._budget_s + 5, "committed"):
+                    return self._committed(partition, 1.0)
             except Unstable as error:
                 if time.monotonic() > deadline or self._stopping():
                     raise Stop(f"what became of a transaction cannot be read: {error}") from error
@@ -278,3 +293,7 @@ class Transactions:
 
     def _count(self, result: str) -> None:
         self._counters.add({("transactions_total", result): 1})
+
+
+def _places(plans: Sequence[PartitionPlan]) -> str:
+    return "input " + ", ".join(f"[{plan.partition}] below offset {plan.next_offset}" for plan in plans)

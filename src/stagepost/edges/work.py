@@ -9,17 +9,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from msgspec import structs
 
 from stagepost.edges.applier import Application, Applier
-from stagepost.edges.errors import SlowDown, Stop, Unstable
+from stagepost.edges.errors import EdgeError, SlowDown, Stop, Unstable
 from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
 from stagepost.edges.restore import Readers, Restore
 from stagepost.edges.transactions import Written
+from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
+from stagepost.events import Rejected
+
+_T = TypeVar("_T")
 
 _ASK_AGAIN_S = 0.5
 
@@ -27,8 +31,17 @@ _BATCH_S = 1.0
 """For the applier to finish a batch of several calls, 10 ms each."""
 
 
+_UNTRIED_S = 30.0
+"""How long a role that can do without Redis leaves it alone after it did not answer."""
+
+
 class MirrorRefused(SlowDown):
     """The mirror does not show the batch that it should: nothing may be computed from it."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        """``kind``: of the closed list of the metric ``mirror_refusals_total``."""
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(eq=False, kw_only=True)
@@ -56,6 +69,18 @@ class Owned:
     """Committed, and not yet known to be in the mirror."""
     given_up: bool = False
     """No longer ours, or restored anew."""
+    care: Care | None = None
+    """How its next records are to be tried, while one among them may be bad."""
+    condemned: Rejected | None = None
+    """Why its next record is not to be tried again."""
+    fresh: bool = True
+    """No batch was carried out since the restore: should the process end over it, the next one has to know."""
+    begun: bool = False
+    """Such a batch is being computed."""
+    comparing: bool = False
+    """The mirror is being looked at."""
+    unseen: int | None = None
+    """The slot from which a survey of its states goes on; None: there is none to be made."""
 
     def saw(self, broker_us: int, at: float) -> None:
         """A record came with this broker time. The clock of a partition does not go back."""
@@ -79,8 +104,28 @@ class Work(Protocol):
         self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None
     ) -> PartitionPlan | None: ...
 
+    def refuse(self, owned: Owned, record: Record, why: Rejected) -> PartitionPlan:
+        """The Plan by which the next record becomes a dead letter without being looked into."""
+        ...
+
     def pending(self, owned: Owned) -> bool:
         """Whether the partition has something to do even without a record, and at once."""
+        ...
+
+    def begin(self, owned: Owned, attempt: Attempt) -> None:
+        """Write down, where it outlives this process, that a batch is going to be computed."""
+        ...
+
+    def end(self, owned: Owned) -> None:
+        """It was computed, or is not going to be by us: the process did not end over it."""
+        ...
+
+    def survey(self, owned: Owned) -> None:
+        """Show the processor some states that it wants to see for its figures."""
+        ...
+
+    def gauges(self, owned: Owned, clock: int | None) -> Mapping[tuple[str, ...], float]:
+        """Figures of the partition; ``clock``: where an idle one stands by now, micros."""
         ...
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None: ...
@@ -117,10 +162,16 @@ class StatelessWork:
 
     idles = False
 
-    def __init__(self, processor: Stateless, intake: Intake, start_from: str | int) -> None:
+    def __init__(
+        self, processor: Stateless, intake: Intake, start_from: str | int, mirror: Mirror | None, writer: str
+    ) -> None:
+        """``mirror``: where batches that were begun are written down; a role without state does without it as well."""
         self._processor = processor
         self._intake = intake
         self._start_from = start_from
+        self._mirror = mirror
+        self._writer = writer
+        self._untried_until = 0.0
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
@@ -138,13 +189,52 @@ class StatelessWork:
                 while time.monotonic() < until:
                     yield
         now = time.monotonic()
-        return Owned(number=partition, next_offset=offset, seq=seq, broker_us=0, broker_at=now, active_at=now)
+        found = self._ask(lambda mirror: mirror.attempt(partition))
+        care = after_death(found, offset)
+        return Owned(
+            number=partition,
+            next_offset=offset,
+            seq=seq,
+            broker_us=0,
+            broker_at=now,
+            active_at=now,
+            care=care,
+            condemned=deadly() if care is not None and care.hopeless else None,
+        )
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
         return self._processor.plan(owned.number, owned.seq + 1, records, next_offset)
 
+    def refuse(self, owned: Owned, record: Record, why: Rejected) -> PartitionPlan:
+        return self._processor.refuse(owned.number, owned.seq + 1, record, why)
+
     def pending(self, owned: Owned) -> bool:
         return False
+
+    def begin(self, owned: Owned, attempt: Attempt) -> None:
+        self._ask(lambda mirror: mirror.begin_attempt(owned.number, attempt, self._writer))
+        owned.begun = True
+
+    def end(self, owned: Owned) -> None:
+        owned.begun = False
+        self._ask(lambda mirror: mirror.end_attempt(owned.number, self._writer))
+
+    def _ask(self, question: Callable[[Mirror], _T]) -> _T | None:
+        """Without Redis deaths are not counted, and all else goes on."""
+        if self._mirror is None or time.monotonic() < self._untried_until:
+            return None
+        try:
+            return question(self._mirror)
+        except EdgeError as error:
+            self._untried_until = time.monotonic() + _UNTRIED_S
+            self._log.info("processes that end over a batch are not counted", reason=str(error))
+            return None
+
+    def survey(self, owned: Owned) -> None:
+        """No states."""
+
+    def gauges(self, owned: Owned, clock: int | None) -> Mapping[tuple[str, ...], float]:
+        return {}
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
         owned.seq, owned.next_offset = plan.seq, plan.next_offset
@@ -162,7 +252,8 @@ class StatelessWork:
         return 0.0
 
     def released(self, owned: Owned) -> None:
-        """Nothing is kept."""
+        if owned.begun:
+            self.end(owned)
 
     def not_ready(self) -> tuple[str, ...]:
         return ()
@@ -171,7 +262,8 @@ class StatelessWork:
         """Nothing is kept."""
 
     def close(self, within_s: float) -> None:
-        """Nothing is kept."""
+        if self._mirror is not None:
+            self._mirror.close()
 
 
 class StatefulWork:
@@ -188,6 +280,7 @@ class StatefulWork:
         readers: Readers,
         wall_us: Callable[[], int],
         partitions: int,
+        writer: str,
         failpoint: Callable[[str], None],
     ) -> None:
         self._processor = processor
@@ -197,12 +290,18 @@ class StatefulWork:
         self._readers = readers
         self._wall_us = wall_us
         self._partitions = partitions
+        self._writer = writer
         self._at = failpoint
+        self._under_way: dict[int, Restore] = {}
         self._applier: Applier[Owned] = Applier(mirror, counters)
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
-        restored = yield from self._restore(partition).steps()
+        restore = self._under_way[partition] = self._restore(partition)
+        try:
+            restored = yield from restore.steps()
+        finally:
+            del self._under_way[partition]
         processor, control = self._processor, restored.control
         state: Any = processor.open(partition, self._partitions, control)
         processor.restore(state, restored.due)
@@ -210,9 +309,13 @@ class StatefulWork:
         if restored.checkpoint.seq != seq:
             raise Stop(f"partition {partition}: the mirror is at batch {restored.checkpoint.seq}, its control at {seq}")
         now = time.monotonic()
+        care = after_death(restored.attempt, restored.next_offset)
         return Owned(
             number=partition,
             next_offset=restored.next_offset,
+            care=care,
+            condemned=deadly() if care is not None and care.hopeless else None,
+            unseen=None if control is None or not processor.surveys else 0,
             seq=seq,
             broker_us=restored.checkpoint.asof,
             broker_at=now,
@@ -225,13 +328,21 @@ class StatefulWork:
         )
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
+        return self._plan(owned, lambda state: self._processor.read(state, records, next_offset, now), next_offset)
+
+    def refuse(self, owned: Owned, record: Record, why: Rejected) -> PartitionPlan:
+        plan = self._plan(owned, lambda state: self._processor.refuse(state, record, why), record.offset + 1)
+        assert plan is not None, "a record is never passed over"
+        return plan
+
+    def _plan(self, owned: Owned, read: Callable[[Any], Any], next_offset: int) -> PartitionPlan | None:
         state: Any = owned.state
         switching, sweep = self._processor.switching, None
         if switching is not None:
             while wanted := switching.wants(state):
                 self._processor.load(state, self._values(owned, wanted))
             sweep = switching.sweep(state, self._mirror.slots)
-        batch = self._processor.read(state, records, next_offset, now)
+        batch = read(state)
         if switching is not None and sweep is not None and (listing := self._listing(owned, sweep)) is not None:
             batch = switching.swept(state, batch, listing)
         if batch.needs:
@@ -244,6 +355,32 @@ class StatefulWork:
     def pending(self, owned: Owned) -> bool:
         switching = self._processor.switching
         return switching is not None and switching.pending(owned.state)
+
+    def begin(self, owned: Owned, attempt: Attempt) -> None:
+        self._mirror.begin_attempt(owned.number, attempt, self._writer)
+        owned.begun = True
+
+    def end(self, owned: Owned) -> None:
+        owned.begun = False
+        try:
+            self._mirror.end_attempt(owned.number, self._writer)
+        except EdgeError as error:
+            # A mark that stays is believed only by who goes on at the same record.
+            self._log.info("a batch that is over could not be noted", partition=owned.number, reason=str(error))
+
+    def survey(self, owned: Owned) -> None:
+        if owned.unseen is None or owned.checkpoint is None:
+            return
+        found = self._mirror.keys(owned.number, owned.unseen, self._mirror.piece)
+        if found is None or found.nonce != owned.checkpoint.nonce or found.seq < owned.applied_seq:
+            return  # the next apply, or the next look, finds out
+        values = self._values(owned, found.keys)
+        self._processor.survey(owned.state, values, found.next_slot is None)
+        owned.unseen = found.next_slot
+
+    def gauges(self, owned: Owned, clock: int | None) -> Mapping[tuple[str, ...], float]:
+        state: Any = owned.state
+        return self._processor.gauges(state, state.clock if clock is None else max(clock, state.clock))
 
     def committed(self, owned: Owned, plan: PartitionPlan, written: Written, transaction: int) -> None:
         placed, before = written.placed, owned.checkpoint
@@ -276,6 +413,8 @@ class StatefulWork:
         refused: dict[int, tuple[Owned, str]] = {}
         for application, outcome in self._applier.done():
             owned = application.owner
+            if application.changes is None:
+                owned.comparing = False
             if outcome is Outcome.GAP:
                 refused[id(owned)] = (owned, "gap")
                 continue
@@ -286,9 +425,10 @@ class StatefulWork:
         return refused.values()
 
     def compare(self, owned: Owned) -> None:
-        if not self._applier.idle():
+        if owned.comparing or owned.pending:
             return
         assert owned.checkpoint is not None
+        owned.comparing = True
         now = time.monotonic()
         self._applier.put(Application(owned, owned.number, owned.checkpoint, None, owned.checkpoint, -1, now))
 
@@ -301,9 +441,13 @@ class StatefulWork:
 
     def released(self, owned: Owned) -> None:
         owned.given_up = True
+        owned.state = None  # with its cache; what is queued for the mirror has all it needs
+        if owned.begun:
+            self.end(owned)
 
     def not_ready(self) -> tuple[str, ...]:
-        return () if self._applier.available else ("Redis does not answer",)
+        away = not self._applier.available or any(each.mirror_away for each in list(self._under_way.values()))
+        return ("Redis does not answer (setting redis.url)",) if away else ()
 
     def settled(self) -> None:
         self._readers.close()
@@ -332,7 +476,9 @@ class StatefulWork:
             return None
         found = self._mirror.keys(owned.number, sweep.slot, self._mirror.piece)
         if found is None or found.nonce != owned.checkpoint.nonce or found.seq < owned.applied_seq:
-            raise MirrorRefused(f"partition {owned.number}: the mirror lost what its states were listed from")
+            raise MirrorRefused(
+                f"partition {owned.number}: the mirror lost what its states were listed from", "listing"
+            )
         return Listing(found.keys, found.next_slot, self._mirror.slots)
 
     def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
@@ -346,9 +492,10 @@ class StatefulWork:
         self._counters.observe("state_operation_duration_seconds", time.monotonic() - began, "read")
         # Any batch in this range will do: what a later one changes is in ``pending`` and was not asked for.
         if snapshot is None or snapshot.nonce != owned.checkpoint.nonce:
-            raise MirrorRefused(f"partition {owned.number}: the mirror was emptied")
+            raise MirrorRefused(f"partition {owned.number}: the mirror was emptied", "nonce")
         if snapshot.partial:
-            raise MirrorRefused(f"partition {owned.number}: the mirror is in the middle of a batch")
+            raise MirrorRefused(f"partition {owned.number}: the mirror is in the middle of a batch", "partial")
         if not owned.applied_seq <= snapshot.seq <= owned.seq:
-            raise MirrorRefused(f"partition {owned.number}: the mirror shows batch {snapshot.seq}, not {owned.seq}")
+            told = f"partition {owned.number}: the mirror shows batch {snapshot.seq}, not {owned.seq}"
+            raise MirrorRefused(told, "seq")
         return snapshot.values

@@ -26,6 +26,13 @@ class DeadLetterGuard:
         self._runs: deque[tuple[int, int]] = deque()
         self._records = self._dead = 0
 
+    def take_back(self) -> None:
+        """The last batch was not carried out as it was."""
+        if self._runs:
+            records, dead = self._runs.pop()
+            self._records -= records
+            self._dead -= dead
+
     def too_many(self, records: int, dead: int) -> str | None:
         """Take in a batch of ``records`` with ``dead`` dead letters; why the partition has to stop, None if it may go
         on. What is older than the window is forgotten a batch at a time."""

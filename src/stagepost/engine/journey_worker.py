@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from msgspec import Struct, structs
 
 from stagepost.engine import cloudevents
+from stagepost.engine.census import Census
 from stagepost.engine.dead_letters import CARRIED_LIMIT, dead_letter, size_of
 from stagepost.engine.definitions import (
     ACTIVATION_KEY,
@@ -28,6 +30,7 @@ from stagepost.engine.definitions import (
     unpack_activation,
     unpack_definition,
 )
+from stagepost.engine.hot_contacts import HotContacts, Moved
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.plan import Control, Emit, Headers, Listing, PartitionPlan, Record, Sweep, Topic
 from stagepost.engine.story import pack_told, told_of
@@ -47,7 +50,7 @@ from stagepost.events import (
 )
 from stagepost.journey.compile import Program, compile_program
 from stagepost.journey.definition import Journey
-from stagepost.journey.fold import Fold, TimerIndex
+from stagepost.journey.fold import Cursor, Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
 from stagepost.journey.state import CODEC, ContactState, next_due, pack, packed_due, unpack
 from stagepost.journey.step import memberships
@@ -59,6 +62,16 @@ HEARTBEAT = 5 * MICROS
 PROGRAMS = 16
 """Compiled programs kept beside the worker's own: partitions change together, so that there are one or two."""
 
+STATE_LIMIT = 1_000_000
+"""Bytes of a contact's state that its topic takes (Kafka's default less some room); ``validate --state-size`` tells how
+large it can become under a definition."""
+
+REDONE = 100
+"""How often a batch is computed anew because of one more record that does not go; beyond it nothing is sound."""
+
+DUE_COUNTED = 10_000
+"""Overdue timers that are counted: as many mean "or more"."""
+
 _SKIPPED = {
     Outcome.LATE: "late",
     Outcome.DUPLICATE: "duplicate",
@@ -67,9 +80,9 @@ _SKIPPED = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class JourneyPartition:
-    """What the worker remembers of one partition; changed by ``load`` and ``applied`` only."""
+    """What the worker remembers of one partition; changed by ``load``, ``survey`` and ``applied`` only."""
 
     number: int
     partitions: int
@@ -86,6 +99,17 @@ class JourneyPartition:
     activation: Activation | None = None
     stored: dict[Version, Journey | None] = field(default_factory=dict)
     """Definitions that ``activation`` keeps and the worker does not have itself; None: not to be had."""
+    hot: HotContacts = field(default_factory=HotContacts)
+    census: Census = field(default_factory=lambda: Census(known=True))
+
+
+class _Unfit(Exception):
+    """A record that does not go, noticed when the states had been changed already."""
+
+    def __init__(self, record: Record, why: Rejected) -> None:
+        super().__init__(why.detail)
+        self.record = record
+        self.why = why
 
 
 class Misplaced(Struct, frozen=True):
@@ -108,7 +132,8 @@ class JourneyBatch:
 
 @dataclass(frozen=True, slots=True)
 class JourneyProcessor:
-    """``Stateful`` for ``email.events``. ``tally_partitions``: count of ``stagepost.tallies``."""
+    """``Stateful`` for ``email.events``. ``tally_partitions``: count of ``stagepost.tallies``; ``cache_contacts``: kept
+    decoded over all partitions, each of which has an equal share, since contacts spread evenly."""
 
     program: Program
     tally_partitions: int
@@ -119,6 +144,9 @@ class JourneyProcessor:
     state: Topic = Topic.STATE
     codec: int = CODEC
     announces: bool = False
+    surveys: bool = True
+    _open: WeakValueDictionary[int, JourneyPartition] = field(default_factory=WeakValueDictionary)
+    """Partitions that share the cache, by number."""
     _programs: dict[tuple[Version, ...], Program] = field(default_factory=dict)
     """Compiled for partitions that are between definitions."""
 
@@ -131,15 +159,19 @@ class JourneyProcessor:
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:
-            return JourneyPartition(number=partition, partitions=partitions, seq=0, clock=0, next_offset=0)
-        return JourneyPartition(
-            number=partition,
-            partitions=partitions,
-            seq=control.seq,
-            clock=control.clock,
-            next_offset=control.in_off,
-            ran=control.definitions,
-        )
+            made = JourneyPartition(number=partition, partitions=partitions, seq=0, clock=0, next_offset=0)
+        else:
+            made = JourneyPartition(
+                number=partition,
+                partitions=partitions,
+                seq=control.seq,
+                clock=control.clock,
+                next_offset=control.in_off,
+                ran=control.definitions,
+                census=Census(known=False),
+            )
+        self._open[partition] = made
+        return made
 
     def restore(self, partition: JourneyPartition, due: Mapping[str, int]) -> None:
         for contact, at in due.items():
@@ -158,6 +190,9 @@ class JourneyProcessor:
         contacts.update(dict.fromkeys(partition.timers.due_by(clock)))
         return JourneyBatch(items, next_offset, now, tuple(c for c in contacts if c not in partition.cache))
 
+    def refuse(self, partition: JourneyPartition, record: Record, why: Rejected) -> JourneyBatch:
+        return JourneyBatch(((record, why),), record.offset + 1, None, ())
+
     def load(self, partition: JourneyPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
             if is_reserved(contact):
@@ -166,6 +201,26 @@ class JourneyProcessor:
                 partition.cache[contact] = None if value is None else unpack(value)
 
     def plan(self, partition: JourneyPartition, batch: JourneyBatch) -> PartitionPlan | None:
+        refused: dict[int, Rejected] = {}
+        watched: set[str] = set()
+        while True:
+            try:
+                plan = self._plan(partition, batch, refused, watched)
+            except _Unfit as unfit:
+                if len(refused) >= REDONE:
+                    raise
+                refused[unfit.record.offset] = unfit.why
+                continue
+            large = _large(plan) - watched
+            if not large:
+                return plan
+            # Which of its events made it so is seen when each is measured.
+            watched |= large
+
+    def _plan(
+        self, partition: JourneyPartition, batch: JourneyBatch, refused: Mapping[int, Rejected], watched: set[str]
+    ) -> PartitionPlan | None:
+        """``refused``: records by offset that are dead letters; ``watched``: contacts whose state is to be measured."""
         activation = self._activation(partition)
         program = self._program(partition, activation)
         fold = Fold(
@@ -178,7 +233,9 @@ class JourneyProcessor:
         )
         out = _Output(self, partition)
         for record, read in batch.items:
-            self._take(fold, out, record, read)
+            self._take(fold, out, record, refused.get(record.offset, read) if refused else read)
+            if watched and isinstance(read, Incoming) and read.event.contact in watched:
+                self._measure(fold, record, read.event.contact)
         if batch.now is not None and batch.now > fold.clock:
             for contact, step in fold.run_to(batch.now):
                 out.step(contact, step, fold.clock)
@@ -200,15 +257,40 @@ class JourneyProcessor:
             partition.timers.set(contact, due)
         partition.timers.tidy()
         partition.ran = dict(plan.definitions)
-        cache = partition.cache
-        for contact, state in plan.entries.items():
+        cache, entries = partition.cache, plan.entries
+        if plan.moved:
+            partition.hot.took(plan.moved)
+        for contact in dict.fromkeys([*(contact for contact, _ in plan.moved), *_forgotten(plan)]):
+            partition.census.moved(contact, cache.get(contact), entries[contact])
+        for contact, state in entries.items():
             if contact == ACTIVATION_KEY:
                 partition.activation = state
                 continue
             cache[contact] = state
             cache.move_to_end(contact)
-        while len(cache) > self.cache_contacts:
+        share = max(1, self.cache_contacts // max(1, len(self._open)))
+        while len(cache) > share:
             cache.popitem(last=False)
+
+    def survey(self, partition: JourneyPartition, values: Mapping[str, bytes | None], done: bool) -> None:
+        states = {
+            key: None if value is None else unpack(value) for key, value in values.items() if not is_reserved(key)
+        }
+        partition.census.found(states)
+        if done:
+            partition.census.finish()
+
+    def gauges(self, partition: JourneyPartition, clock: int) -> Mapping[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {("timers_due",): _overdue(partition.timers, clock)}
+        census = partition.census
+        if census.complete:
+            for journey in self.program.by_name.values():
+                stages, setbacks = journey.definition.stages, journey.definition.setbacks
+                for place in [*(stage.name for stage in stages), *(setback.name for setback in setbacks)]:
+                    stand = (journey.name, place)
+                    found["contacts", *stand] = census.contacts[stand]
+                    found["stalled_contacts", *stand] = census.stalled[stand]
+        return found
 
     def assigned(self, partition: JourneyPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         return ()
@@ -335,6 +417,12 @@ class JourneyProcessor:
         )
 
     def _read(self, partition: JourneyPartition, record: Record) -> Incoming | Rejected | Misplaced:
+        try:
+            return self._placed(partition, record)
+        except Exception as error:  # one event's dead letter, never its neighbours' or the worker's end
+            return Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while the event was read")
+
+    def _placed(self, partition: JourneyPartition, record: Record) -> Incoming | Rejected | Misplaced:
         read = read_event(record.value, headers=record.headers, broker_time=record.timestamp)
         if isinstance(read, Rejected):
             return read
@@ -362,8 +450,17 @@ class JourneyProcessor:
             except Exception as error:  # one event's dead letter, never its neighbours' or the worker's end
                 out.reject(record, Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while the event was applied"))
                 return
-            for contact, step in steps:
-                out.step(contact, step, fold.clock, read if step.outcome is not None else None, trace)
+            try:
+                for contact, step in steps:
+                    out.step(contact, step, fold.clock, read if step.outcome is not None else None, trace)
+            except Exception as error:
+                why = Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while its moves were written")
+                raise _Unfit(record, why) from error
+
+    def _measure(self, fold: Fold, record: Record, contact: str) -> None:
+        state = fold.changed.get(contact)
+        if state is not None and (size := len(pack(state))) > STATE_LIMIT:
+            raise _Unfit(record, Rejected(Reason.OVERSIZE, f"with it the state would have {size} bytes"))
 
 
 class _Output:
@@ -375,6 +472,7 @@ class _Output:
         self._emits: list[Emit] = []
         self._memberships: dict[tuple[str, str], Emit] = {}
         self._told: list[tuple[str, bytes]] = []
+        self._moved: list[Moved] = []
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._timer_delays: list[float] = []
         self._caused_at: list[int] = []
@@ -407,6 +505,7 @@ class _Output:
         if step.moves:
             for move in step.moves:
                 self._move(move, trace)
+                self._moved.append((contact, clock))
                 if move.timer is not None:
                     self._timer_delays.append((clock - parse_rfc3339(move.timer.due)) / MICROS)
                 elif read is not None:
@@ -430,6 +529,8 @@ class _Output:
     def plan(self, fold: Fold, next_offset: int, definitions: Mapping[str, str]) -> PartitionPlan:
         seq = self._partition.seq + 1
         self._count_events()
+        if self._moved and (hot := self._partition.hot.hot(self._moved)):
+            self._counts["hot_contacts_total",] += hot
         states = {contact: None if state is None else pack(state) for contact, state in fold.changed.items()}
         due = {contact: None if state is None else next_due(state) for contact, state in fold.changed.items()}
         return PartitionPlan(
@@ -445,6 +546,7 @@ class _Output:
             delays={"timer_delay_seconds": self._timer_delays} if self._timer_delays else {},
             caused_at=self._caused_at,
             definitions=definitions,
+            moved=self._moved,
             told=self._told,
         )
 
@@ -495,6 +597,26 @@ class _Output:
             headers=headers,
             partition=self._partition.number,
         )
+
+
+def _large(plan: PartitionPlan | None) -> set[str]:
+    """Contacts whose state no topic takes."""
+    if plan is None:
+        return set()
+    return {key for key, value in plan.states.items() if value is not None and len(value) > STATE_LIMIT}
+
+
+def _forgotten(plan: PartitionPlan) -> list[str]:
+    """Contacts that were erased in the batch."""
+    return [contact for contact, move in plan.told if not move]
+
+
+def _overdue(timers: TimerIndex, clock: int) -> int:
+    cursor, n = Cursor(timers), 0
+    while n < DUE_COUNTED and (entry := cursor.peek()) is not None and entry[0] < clock:
+        cursor.skip()
+        n += 1
+    return n
 
 
 def _provider_label(provider: str | None) -> str:

@@ -21,8 +21,20 @@ the batch again: what cannot be checked now is neither passed nor refused."""
 ACCOUNT_LIMIT = 256
 """Bytes of the header ``account``: it is on every event of its body, and another account would have other keys."""
 
+EVENT_LIMIT = 8 << 20
+"""Bytes of one event that its topic takes with room to spare, however little they compress. One of this size is read by
+nobody: ``journey`` takes 256 KiB."""
+
 _HTTP = "http."
 _JSON = ("content-type", b"application/json")
+
+
+class _NotNow(Exception):
+    """A certificate cannot be had now, which says nothing about the record."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def no_certificates(url: str) -> str | None:
@@ -44,9 +56,8 @@ class NormaliseProcessor(Struct, frozen=True):
         emits: list[Emit] = []
         counts: Counter[tuple[str, ...]] = Counter()
         for record in records:
-            provider, result = self._normalise(record)
-            trace = cloudevents.trace_of(record.headers)
-            emits += [_event(event, record, self.prefix, trace) for event in result.events]
+            provider, result, made = self._read(record)
+            emits += made
             if result.rejected:
                 emits.append(
                     dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, result.rejected)
@@ -55,6 +66,35 @@ class NormaliseProcessor(Struct, frozen=True):
         return PartitionPlan(
             partition=partition, seq=seq, next_offset=next_offset, clock=0, emits=tuple(emits), counts=counts
         )
+
+    def refuse(self, partition: int, seq: int, record: Record, why: Rejected) -> PartitionPlan:
+        counts: Counter[tuple[str, ...]] = Counter()
+        self._count(counts, "unknown", Normalised(rejected=(why,)))
+        letter = dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, [why])
+        return PartitionPlan(
+            partition=partition, seq=seq, next_offset=record.offset + 1, clock=0, emits=(letter,), counts=counts
+        )
+
+    def _read(self, record: Record) -> tuple[str, Normalised, list[Emit]]:
+        """What becomes of one record: never its neighbours' or the worker's end."""
+        try:
+            provider, result = self._normalise(record)
+            trace = cloudevents.trace_of(record.headers)
+            made = [_event(event, record, self.prefix, trace) for event in result.events]
+        except _NotNow as error:
+            raise error.cause from None
+        except Exception as error:
+            told = Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while the body was read")
+            return "unknown", Normalised(rejected=(told,)), []
+        if any(len(emit.value or b"") > EVENT_LIMIT for emit in made):
+            result, made = _without_large(result, made)
+        return provider, result, made
+
+    def _certificate(self, url: str) -> str | None:
+        try:
+            return self.certificates(url)
+        except Exception as error:
+            raise _NotNow(error) from error
 
     def _normalise(self, record: Record) -> tuple[str, Normalised]:
         headers = {
@@ -78,7 +118,7 @@ class NormaliseProcessor(Struct, frozen=True):
             url=headers.get("url"),
         )
         config = self.accounts.get(account) or AccountConfig(provider=provider)
-        post = certified(post, config, self.certificates)
+        post = certified(post, config, self._certificate)
         return provider, normalise(post, config, self.tenant_key, parts_to_retry(record.headers))
 
     @staticmethod
@@ -97,9 +137,29 @@ class NormaliseProcessor(Struct, frozen=True):
             counts["events_dead_lettered_total", rejected.reason] += 1
 
 
+def _without_large(result: Normalised, made: list[Emit]) -> tuple[Normalised, list[Emit]]:
+    """Events that their topic would refuse are rejected parts of the body."""
+    kept = [len(emit.value or b"") <= EVENT_LIMIT for emit in made]
+    events = list(zip(result.events, kept, strict=True))
+    refused = tuple(
+        Rejected(Reason.OVERSIZE, f"an event of more than {EVENT_LIMIT} bytes", _part_of(event))
+        for event, fits in events
+        if not fits
+    )
+    result = structs.replace(
+        result, events=tuple(event for event, fits in events if fits), rejected=(*result.rejected, *refused)
+    )
+    return result, [emit for emit, fits in zip(made, kept, strict=True) if fits]
+
+
+def _part_of(event: Event) -> int:
+    return event.raw.part if isinstance(event.raw, RawPlace) else 0
+
+
 def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:
-    part = event.raw.part if isinstance(event.raw, RawPlace) else 0
-    place = RawPlace(part=part, topic=prefix + record.topic, partition=record.partition, offset=record.offset)
+    place = RawPlace(
+        part=_part_of(event), topic=prefix + record.topic, partition=record.partition, offset=record.offset
+    )
     value = encode_json(structs.replace(event, raw=place))
     return Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=value, headers=(_JSON, *trace))
 

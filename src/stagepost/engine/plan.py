@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, json
 
+from stagepost.events import Rejected
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -109,6 +111,8 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
     caused_at: Sequence[int] = ()
     """Times of the events that moved somebody, micros: from each to the commit is what people wait for."""
     definitions: Mapping[str, str] = {}
+    moved: Sequence[tuple[str, int]] = ()
+    """Contact and partition clock of each move, in order: for the watch over contacts that move too often."""
     told: Sequence[tuple[str, bytes]] = ()
     """For the view of contacts' last moves: contact and packed move; empty, where the contact is to be forgotten."""
 
@@ -139,6 +143,10 @@ class Stateless(Protocol):
 
     def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan: ...
 
+    def refuse(self, partition: int, seq: int, record: Record, why: Rejected) -> PartitionPlan:
+        """The Plan by which ``record`` alone becomes a dead letter, without being looked into."""
+        ...
+
 
 class Batch(Protocol):
     """A decoded batch of one partition, opaque to the runner but for ``needs``."""
@@ -157,8 +165,8 @@ _G = TypeVar("_G", contravariant=True)
 class KeyedProcessor(Protocol[_P, _B]):
     """A keyed processor (``journey``, ``rollup``): the runner loads what ``Batch.needs`` names, then asks for the Plan.
 
-    Everything here is pure: partitions (``_P``, satisfying ``Partition``) change only in ``restore``, ``load`` and
-    ``applied``; batches (``_B``) never.
+    Everything here is pure: partitions (``_P``, satisfying ``Partition``) change only in ``restore``, ``assigned``,
+    ``load``, ``survey`` and ``applied``; batches (``_B``) never.
     """
 
     @property
@@ -199,6 +207,10 @@ class KeyedProcessor(Protocol[_P, _B]):
         """
         ...
 
+    def refuse(self, partition: _P, record: Record, why: Rejected) -> _B:
+        """The batch by which ``record`` alone becomes a dead letter, without being looked into."""
+        ...
+
     def load(self, partition: _P, values: Mapping[str, bytes | None]) -> None:
         """Put validated reads into the cache."""
         ...
@@ -215,6 +227,26 @@ class KeyedProcessor(Protocol[_P, _B]):
         """Records to publish again outside a transaction after an assignment (live alerts); ``values``: all states.
 
         Empty unless ``announces``.
+        """
+        ...
+
+    @property
+    def surveys(self) -> bool:
+        """Whether ``survey`` wants to see the states of a restored partition, some at a time."""
+        ...
+
+    def survey(self, partition: _P, values: Mapping[str, bytes | None], done: bool) -> None:
+        """Take note of states as of the newest committed batch; ``done``: all have been shown, and no more is to come.
+
+        For figures only: nothing may be computed from what was seen here.
+        """
+        ...
+
+    def gauges(self, partition: _P, clock: int) -> Mapping[tuple[str, ...], float]:
+        """What there is of something in the partition now, named as in ``PartitionPlan.gauges``: to be added up over
+        the partitions of a worker. ``clock``: the partition's, or where it stands by now without records, micros.
+
+        Asked every second, so it is cheap.
         """
         ...
 

@@ -76,6 +76,13 @@ _AHEAD = 2 * DAY
 _NAME_LIMIT = 512
 """Characters of a scope's type, id and of a metric; ids of campaigns have 256 at most."""
 
+METRICS_LIMIT = 80
+"""Metrics of one scope, providers included: more than twice what there is. With as many its state, and each record of
+it, is still far from what a topic takes."""
+
+_COUNT_LIMIT = 1 << 40
+"""Most of one metric in one record: a sum over the life of a scope then stays a number that can be written."""
+
 
 class Detection(Struct, frozen=True):
     """What is watched: alert metric, tally metric of its events, tally metric of its deliveries, scope types."""
@@ -106,6 +113,8 @@ class RollupPartition:
     due: dict[str, int] = field(default_factory=dict)
     cache: OrderedDict[str, Scope | None] = field(default_factory=OrderedDict)
     """Least recently used first; None for a scope without state."""
+    firing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Metrics with a live incident, by scope; of scopes that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,7 @@ class RollupProcessor:
     state: Topic = Topic.ROLLUP
     codec: int = CODEC
     announces: bool = True
+    surveys: bool = False
     switching: None = None
 
     @property
@@ -176,6 +186,9 @@ class RollupProcessor:
             needs.append(INPUTS_KEY)
         return RollupBatch(items, next_offset, waiting, needs)
 
+    def refuse(self, partition: RollupPartition, record: Record, why: Rejected) -> RollupBatch:
+        return RollupBatch(((record, why),), record.offset + 1, (), [INPUTS_KEY] if partition.inputs is None else [])
+
     def load(self, partition: RollupPartition, values: Mapping[str, bytes | None]) -> None:
         for key, value in values.items():
             if key == INPUTS_KEY:
@@ -186,12 +199,18 @@ class RollupProcessor:
     def plan(self, partition: RollupPartition, batch: RollupBatch) -> PartitionPlan | None:
         if not batch.items:
             return None
-        out = _Rollup(self, partition, batch.waiting)
+        try:
+            return self._plan(_Rollup(self, partition, batch.waiting), batch)
+        except Exception:
+            # Which record it was, and that it leaves nothing behind, is seen when each is undone by itself.
+            return self._plan(_CarefulRollup(self, partition, batch.waiting), batch)
+
+    def _plan(self, out: _Rollup, batch: RollupBatch) -> PartitionPlan:
         for record, read in batch.items:
             if isinstance(read, Rejected):
                 out.reject(record, read)
-            else:
-                out.take(record, read)
+            elif (refused := out.take(record, read)) is not None:
+                out.reject(record, refused)
         return out.plan(batch.next_offset)
 
     def applied(self, partition: RollupPartition, plan: PartitionPlan) -> None:
@@ -207,23 +226,34 @@ class RollupProcessor:
                 partition.due[key] = due
             partition.cache[key] = entry
             partition.cache.move_to_end(key)
+            _note_firing(partition, key, entry)
         while len(partition.cache) > self.cache_scopes:
             partition.cache.popitem(last=False)
 
     def assigned(self, partition: RollupPartition, values: Mapping[str, bytes]) -> tuple[Emit, ...]:
         """The newest record of every incident that is live, or that was resolved a short while ago."""
         emits = []
-        for scope in scopes_in(values).values():
+        for key, scope in scopes_in(values).items():
+            _note_firing(partition, key, scope)
             for metric, alarm in scope.alarms.items():
                 if _is_told(alarm, partition.clock) and metric in scope.records:
                     emits.append(_alert(self, scope.records[metric]))
         return tuple(emits)
+
+    def survey(self, partition: RollupPartition, values: Mapping[str, bytes | None], done: bool) -> None:
+        """Nothing is asked for."""
+
+    def gauges(self, partition: RollupPartition, clock: int) -> Mapping[tuple[str, ...], float]:
+        firing = Counter(metric for metrics in partition.firing.values() for metric in metrics)
+        return {("alert_active", detection.metric): firing[detection.metric] for detection in self.detections}
 
     def _read(self, record: Record) -> TallyBatch | Rejected:
         try:
             batch = decode_tally_batch(record.value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Rejected(Reason.SCHEMA, f"not a tally batch: {error}")
+        if not (batch.seq > 0 and 0 <= batch.clock <= record.timestamp + _AHEAD):
+            return Rejected(Reason.SCHEMA, "a batch number above 0 and a clock that is not ahead of the broker needed")
         if not 0 <= batch.p < self.event_partitions:
             return Rejected(Reason.SCHEMA, f"input partition {batch.p} of {self.event_partitions}")
         newest = (record.timestamp + _AHEAD) // BIN
@@ -255,18 +285,34 @@ class _Rollup:
         self._counts["tally_batches_total", "malformed"] += 1
         self._counts["events_dead_lettered_total", rejected.reason] += 1
 
-    def take(self, record: Record, batch: TallyBatch) -> None:
-        """Count one batch, then do everything that the time has come for."""
+    def take(self, record: Record, batch: TallyBatch) -> Rejected | None:
+        """Count one batch, then do everything that the time has come for; or why it is not taken at all."""
         taken = self._inputs.judge(batch.p, batch.seq)
+        if taken is not Taken.DUPLICATE and (key := self._overfull(batch.deltas)) is not None:
+            return Rejected(Reason.OVERSIZE, f"scope {key} would have more than {METRICS_LIMIT} metrics")
         self._counts["tally_batches_total", taken] += 1
         if taken is Taken.DUPLICATE:
-            return
+            return None
         self._inputs = self._inputs.took(batch.p, batch.seq, batch.clock, record.timestamp)
         watermark = self._watermark()
         for key, bins in _by_scope(batch.deltas).items():
             self._count(key, bins, watermark)
         for key in sorted(self._waiting):
             self._attend(key, watermark)
+        return None
+
+    def _overfull(self, deltas: Sequence[Tally]) -> str | None:
+        """A scope that would get more metrics than a state can hold."""
+        metrics: dict[str, set[str]] = {}
+        for delta in deltas:
+            metrics.setdefault(_key(delta.scope_type, delta.scope_id), set()).add(delta.metric)
+        for key, names in metrics.items():
+            known = self._scopes.get(key) or self._partition.cache[key]
+            if known is not None:
+                names = names.union(known.counters.names)
+            if len(names) > METRICS_LIMIT:
+                return key
+        return None
 
     def plan(self, next_offset: int) -> PartitionPlan:
         states: dict[str, bytes | None] = {key: pack_scope(scope) for key, scope in self._scopes.items()}
@@ -411,6 +457,37 @@ class _Rollup:
             self._counts["alerts_total", metric, record.severity] += 1
 
 
+class _CarefulRollup(_Rollup):
+    """The same, at the price of a copy of all that a record touches: one that fails is a dead letter and no more."""
+
+    def take(self, record: Record, batch: TallyBatch) -> Rejected | None:
+        inputs, waiting = self._inputs, set(self._waiting)
+        scopes = {key: scope.copy() for key, scope in self._scopes.items()}
+        emits, after, counts = len(self._emits), len(self._after), Counter(self._counts)
+        try:
+            refused = super().take(record, batch)
+            if refused is None:
+                for key in self._scopes.keys() & {_key(d.scope_type, d.scope_id) for d in batch.deltas}:
+                    pack_scope(self._scopes[key])
+            return refused
+        except Exception as error:
+            self._inputs, self._waiting, self._scopes, self._counts = inputs, waiting, scopes, counts
+            del self._emits[emits:], self._after[after:]
+            return Rejected(Reason.RULE_ERROR, f"{type(error).__name__} while the counts were added")
+
+
+def _note_firing(partition: RollupPartition, key: str, scope: Scope) -> None:
+    firing = tuple(
+        metric
+        for metric, alarm in scope.alarms.items()
+        if alarm.incident is not None and alarm.incident.resolved_at is None
+    )
+    if firing:
+        partition.firing[key] = firing
+    else:
+        partition.firing.pop(key, None)
+
+
 def _alert(processor: RollupProcessor, record: AlertRecord) -> Emit:
     headers = cloudevents.headers(
         cloudevents.ALERT,
@@ -457,7 +534,7 @@ def _is_valid(delta: Tally, newest: int) -> bool:
     names = (delta.scope_type, delta.scope_id, delta.metric)
     if not all(0 < len(name) <= _NAME_LIMIT and "\x00" not in name for name in names) or "/" in delta.scope_type:
         return False
-    return 0 <= delta.bin <= newest and delta.n > 0
+    return 0 <= delta.bin <= newest and 0 < delta.n <= _COUNT_LIMIT
 
 
 def _plain(detection: Detection) -> tuple[str, ...]:

@@ -9,12 +9,13 @@ import pytest
 from msgspec import structs
 
 from stagepost.edges import restore as module
-from stagepost.edges.errors import OffsetMoved, PartitionsChanged, RestoreStuck
+from stagepost.edges.errors import MirrorUnavailable, OffsetMoved, Outdated, PartitionsChanged, RestoreStuck
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
-from stagepost.edges.ports import Checkpoint, NoCounters
+from stagepost.edges.ports import PROTO, Checkpoint, NoCounters
 from stagepost.edges.restore import Readers, Restore, Restored, RestoreSettings
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
+from stagepost.engine.attempts import Attempt
 from stagepost.engine.plan import Emit, PartitionPlan, Topic
 
 NOW = 1_700_000_000_000_000
@@ -35,18 +36,22 @@ class World:
         self.log = MemoryLog(self.broker, "group", "id", Topic.EVENTS)
         self.intake = self.log.intake(Topic.EVENTS)
         self.intake.poll(0, 0)
-        kind = Kind(Topic.STATE, codec=1, writer="one")
-        self.transactions = Transactions(
+        self.watchdog = watchdog
+        self.transactions = self.new_transactions(codec=1)
+        self.nonces = (f"nonce {number}" for number in count(1))
+
+    def new_transactions(self, codec: int) -> Transactions:
+        kind = Kind(Topic.STATE, codec=codec, writer="one")
+        return Transactions(
             self.log.producer,
             self.intake.committed,
             kind,
             NoCounters(),
-            watchdog,
+            self.watchdog,
             budget_s=1,
             failpoint=lambda name: None,
             stopping=lambda: False,
         )
-        self.nonces = (f"nonce {number}" for number in count(1))
 
     def commit(self, seq: int, states: Mapping[str, bytes | None]) -> None:
         plan = PartitionPlan(partition=0, seq=seq, next_offset=10 * seq, clock=seq, states=states)
@@ -158,7 +163,7 @@ def test_more_states_than_one_call_takes_arrive_whole(world: World) -> None:
 
 @pytest.mark.parametrize(
     "stale",
-    [{"topic_id": "another topic"}, {"codec": 2}, {"proto": 2}, {"asof": NOW - 3 * DAY}, {"coff": 99}, {"seq": 9}],
+    [{"topic_id": "another topic"}, {"codec": 0}, {"proto": 0}, {"asof": NOW - 3 * DAY}, {"coff": 99}, {"seq": 9}],
     ids=["topic", "codec", "protocol", "age", "offset beyond the end", "batch beyond the end"],
 )
 def test_a_mirror_that_cannot_be_trusted_is_wiped_and_rebuilt(world: World, stale: dict[str, object]) -> None:
@@ -169,6 +174,67 @@ def test_a_mirror_that_cannot_be_trusted_is_wiped_and_rebuilt(world: World, stal
     restored = world.restored()
     assert restored.states == {"a": b"1@5"}
     assert restored.checkpoint.nonce != before.nonce
+
+
+@pytest.mark.parametrize("newer", [{"codec": 2}, {"proto": PROTO + 1}], ids=["codec", "protocol"])
+def test_an_older_worker_leaves_a_newer_mirror_as_it_is(world: World, newer: dict[str, object]) -> None:
+    world.commit(1, {"a": b"1@5"})
+    before = structs.replace(world.restored().checkpoint, **newer)
+    world.mirror.checkpoints[0] = before
+    with pytest.raises(Outdated, match="was written by a newer version of stagepost"):
+        world.restored()
+    assert (world.checkpoint(), world.mirror.states(0)) == (before, {"a": b"1@5"})
+
+
+def test_an_older_worker_refuses_a_state_topic_of_a_newer_one_also_without_a_mirror(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.transactions = world.new_transactions(codec=2)
+    world.commit(2, {"a": b"2@5"})
+    world.mirror.flush()
+    with pytest.raises(Outdated, match="codec 2, protocol 1; this one knows codec 1"):
+        world.restored()
+
+
+def test_an_offset_of_a_newer_protocol_is_not_taken_for_one_that_was_moved(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.broker._committed["group", 0] = (10, f'{{"s":1,"v":{PROTO + 1}}}')
+    with pytest.raises(Outdated, match=f"protocol {PROTO + 1}; this one knows protocol {PROTO}"):
+        world.restored()
+
+
+def test_a_state_that_cannot_be_read_ends_the_process_with_its_place(world: World) -> None:
+    world.commit(1, {"a": b"1@5", "b": b"no number@x"})
+    with pytest.raises(Outdated, match=r"state\[0\] holds a state that this version of stagepost cannot read"):
+        world.restored()
+
+
+def test_what_a_former_owner_began_is_found(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    assert world.restored().attempt is None
+    begun = Attempt(in_off=10, records=5, end=15)
+    world.mirror.begin_attempt(0, begun, "other")
+    assert world.restored().attempt == begun
+
+
+def test_while_redis_is_away_the_restore_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.commit(1, {"a": b"1@5"})
+    away = True
+
+    def checkpoint(partition: int) -> Checkpoint | None:
+        if away:
+            raise MirrorUnavailable("refused")
+        return MemoryMirror.checkpoint(world.mirror, partition)
+
+    monkeypatch.setattr(world.mirror, "checkpoint", checkpoint)
+    restore = world.restore()
+    steps = restore.steps()
+    assert not restore.mirror_away
+    for _ in range(5):
+        next(steps)
+    assert restore.mirror_away
+    away = False
+    assert len(list(steps)) > 0
+    assert not restore.mirror_away
 
 
 def test_a_batch_that_was_half_written_is_finished(world: World) -> None:

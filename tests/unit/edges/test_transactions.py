@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pytest
 
 from stagepost.edges import transactions as module
-from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Retry, Stop
+from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Refused, Retry, Stop, Unfit
 from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog
 from stagepost.edges.ports import Membership, NoCounters
 from stagepost.edges.transactions import Kind, Transactions
@@ -180,12 +180,28 @@ def test_an_aborted_batch_is_run_again_and_leaves_nothing_behind(world: World) -
     assert world.counts.total["transactions_total", "aborted"] == 2
 
 
-def test_a_batch_that_is_refused_each_time_ends_the_process_with_its_place(world: World) -> None:
-    world.fail(*[("flush", Abort("too large"))] * module.ATTEMPTS)
-    with pytest.raises(Stop, match=r"input \[0\] below offset 10, \[1\] below offset 10: too large"):
-        world.carry_out(1)
+@pytest.mark.parametrize("attempts", [module.DIVISIBLE_ATTEMPTS, module.ATTEMPTS])
+def test_a_batch_that_is_aborted_each_time_is_refused_with_its_place_and_the_reason(
+    world: World, attempts: int
+) -> None:
+    reason = Unfit("too large", too_large=True)
+    world.fail(*[("flush", reason)] * attempts)
+    with pytest.raises(Refused, match=r"input \[0\] below offset 10, \[1\] below offset 10: too large") as refused:
+        world.transactions.carry_out(plans(1), world.intake.membership(), attempts)
+    assert refused.value.__cause__ is reason
     assert world.intake.committed(0, 1) is None
     assert world.values(Topic.TRANSITIONS) == []
+    assert world.counts.total["transactions_total", "aborted"] == attempts
+    assert world.producers_replaced() == {"refused": attempts - 1}
+    world.carry_out(1)
+    assert world.seqs(0) == [1]
+
+
+def test_an_outcome_that_is_lost_each_time_ends_the_process(world: World) -> None:
+    world.fail(*[("commit", NewProducer("lost"))] * module.ATTEMPTS)
+    with pytest.raises(Stop, match="nothing came of 3 attempts at a batch, input"):
+        world.carry_out(1)
+    assert world.intake.committed(0, 1) is None
 
 
 def test_an_abort_that_fails_is_done_by_the_start_of_the_next_producer(world: World) -> None:
@@ -202,6 +218,7 @@ def test_a_batch_of_an_older_generation_is_dropped(world: World) -> None:
     with pytest.raises(Drop):
         world.carry_out(2, member)
     assert world.seqs(0) == [1]
+    assert world.counts.total["fenced_total",] == 1
     other.close()
 
 

@@ -41,6 +41,7 @@ def work(mirror: MemoryMirror) -> Iterator[StatefulWork]:
         Readers(log, Topic.STATE),
         lambda: 0,
         1,
+        "writer",
         lambda name: None,
     )
     yield work

@@ -37,3 +37,13 @@ def test_batches_of_any_size_stop_within_a_window_of_bad_records(size: int) -> N
 def test_a_share_of_one_lets_everything_pass() -> None:
     guard = DeadLetterGuard(GuardConfig(share=1.0, window=10))
     assert [guard.too_many(10, 10) for _ in range(10)] == [None] * 10
+
+
+def test_a_batch_that_was_taken_back_does_not_count() -> None:
+    guard = DeadLetterGuard(GuardConfig(share=0.5, window=10))
+    guard.take_back()
+    for _ in range(20):
+        assert guard.too_many(8, 8) is None
+        guard.take_back()
+    assert guard.too_many(10, 4) is None
+    assert guard.too_many(10, 10) == "10 of the last 10 records are dead letters, more than 50%"

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from stagepost.engine import journey_worker as worker
+from stagepost.engine.attempts import deadly
 from stagepost.engine.definitions import ACTIVATION_KEY, Activation, unpack_activation
 from stagepost.engine.journey_worker import HEARTBEAT, JourneyPartition, JourneyProcessor
 from stagepost.engine.plan import Control, Listing, PartitionPlan, Record, Topic
@@ -446,3 +448,120 @@ def test_moves_are_told_and_an_erased_contact_is_forgotten() -> None:
     assert told is not None
     assert (contact, told.to, told.move, told.cause) == (ANN, "subscribed", 1, ("e0", "contact.subscribed", None, None))
     assert stored.happen(START + HOUR, type="contact.erased").told == [(ANN, b"")]
+
+
+def letters(plan: PartitionPlan) -> list[tuple[bytes, bytes]]:
+    """Reason and detail of each dead letter."""
+    told = [dict(emit.headers) for emit in plan.emits if emit.topic == Topic.EVENTS_DLQ]
+    return [(headers["stagepost-reason"], headers["stagepost-detail"]) for headers in told]
+
+
+def neighbour(n: int) -> str:
+    found = [f"c{n}" for n in range(1000) if murmur2_partition(f"c{n}".encode(), PARTITIONS) == 0]
+    return found[n]
+
+
+BOB, CYD = neighbour(1), neighbour(2)
+
+
+def test_a_record_whose_reading_fails_is_a_dead_letter_and_its_neighbours_are_applied(
+    processor: JourneyProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = worker.read_event
+
+    def failing(value: bytes | None, **rest: Any) -> Any:
+        if BOB.encode() in (value or b""):
+            raise ZeroDivisionError("a fault of ours")
+        return real(value, **rest)
+
+    monkeypatch.setattr(worker, "read_event", failing)
+    records = [record(n, START, contact=contact) for n, contact in enumerate((ANN, BOB, CYD))]
+    plan = commit(processor, processor.open(0, PARTITIONS, None), *records)
+    assert letters(plan) == [(b"rule-error", b"ZeroDivisionError while the event was read")]
+    assert [move["contact"] for move in on(plan, Topic.TRANSITIONS)] == [ANN, CYD]
+
+
+def test_a_record_whose_moves_cannot_be_written_leaves_nothing_but_a_dead_letter(
+    processor: JourneyProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = worker.told_of
+
+    def failing(move: Any) -> Any:
+        if move.contact == BOB:
+            raise ZeroDivisionError("a fault of ours")
+        return real(move)
+
+    monkeypatch.setattr(worker, "told_of", failing)
+    records = [record(n, START, contact=contact) for n, contact in enumerate((ANN, BOB, CYD))]
+    plan = commit(processor, processor.open(0, PARTITIONS, None), *records)
+    assert letters(plan) == [(b"rule-error", b"ZeroDivisionError while its moves were written")]
+    assert [move["contact"] for move in on(plan, Topic.TRANSITIONS)] == [ANN, CYD]
+    assert (BOB in plan.states, plan.counts["events_in_total",], plan.counts["events_applied_total",]) == (False, 3, 2)
+
+
+def test_the_event_that_would_make_a_state_too_large_is_a_dead_letter_and_all_others_count(
+    processor: JourneyProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = record(0, START)
+    small = commit(processor, processor.open(0, PARTITIONS, None), first).states[ANN]
+    assert small is not None
+    monkeypatch.setattr(worker, "STATE_LIMIT", len(small) + 40)
+    deliver: dict[str, Any] = {"type": "email.delivered", "campaign": "k" * 30}
+    records = [
+        first,
+        record(1, START + HOUR, contact=BOB),
+        record(2, START + 2 * HOUR, message="large" * 9, **deliver),
+        record(3, START + 3 * HOUR, type="order.completed"),
+        record(4, START + 4 * HOUR, contact=BOB, type="order.completed"),
+    ]
+    partition = processor.open(0, PARTITIONS, None)
+    plan = commit(processor, partition, *records)
+    ((reason, detail),) = letters(plan)
+    assert (reason, detail.startswith(b"with it the state would have")) == (b"oversize", True)
+    (letter,) = (emit for emit in plan.emits if emit.topic == Topic.EVENTS_DLQ)
+    assert letter.value == records[2].value
+    assert plan.counts["events_applied_total",] == 4
+    assert all(
+        len(value) <= worker.STATE_LIMIT for key, value in plan.states.items() if value and key != ACTIVATION_KEY
+    )
+
+
+def test_no_record_of_a_move_can_be_larger_than_its_topic_takes(processor: JourneyProcessor) -> None:
+    wide = {"campaign": "\U0001f600" * 64, "message": "\U0001f600" * 64, "url": "https://example.com/" + "é" * 120_000}
+    clicked = record(1, START + HOUR, type="email.clicked", machine=False, id="\U0001f600" * 250, **wide)
+    assert 240_000 < len(clicked.value or b"") <= 256 * 1024
+    plan = commit(processor, processor.open(0, PARTITIONS, None), record(0, START), clicked)
+    assert [move["to"] for move in on(plan, Topic.TRANSITIONS)] == ["subscribed", "engaged"]
+    sizes = [len(e.value or b"") + sum(len(v or b"") for _, v in e.headers) for e in plan.emits]
+    assert max(sizes) < 1_000_000
+
+
+def test_a_refused_record_becomes_a_dead_letter_without_a_look_into_it(processor: JourneyProcessor) -> None:
+    partition = processor.open(0, PARTITIONS, None)
+    batch = processor.refuse(partition, record(0, START), deadly())
+    plan = processor.plan(partition, batch)
+    assert plan is not None
+    assert letters(plan) == [(b"rule-error", b"computing it ended the process 3 times")]
+    assert (plan.seq, plan.next_offset, ANN in plan.states, batch.needs) == (1, 1, False, ())
+
+
+def test_partitions_share_the_cache_and_a_partition_that_is_gone_has_no_share(processor: JourneyProcessor) -> None:
+    processor = JourneyProcessor(program=processor.program, tally_partitions=2, cache_contacts=12)
+    records = [record(n, START, contact=neighbour(n)) for n in range(20)]
+    first, second = processor.open(0, PARTITIONS, None), processor.open(1, PARTITIONS, None)
+    commit(processor, first, *records)
+    assert list(first.cache) == [neighbour(n) for n in range(14, 20)]
+    del second
+    commit(processor, first, *(record(20 + n, START, contact=neighbour(n)) for n in range(20)))
+    assert len(first.cache) == 12
+
+
+def test_a_contact_that_moves_too_often_is_counted_and_moves_all_the_same() -> None:
+    text = "journey: w\nstages: [a: one.a]\nexits: [b: two.b]\nreenter: always\n"
+    journey = parse_journey(text, "w.yaml").journey
+    assert journey is not None
+    processor = JourneyProcessor(program=compile_program([journey]), tally_partitions=2, cache_contacts=100)
+    partition = processor.open(0, PARTITIONS, None)
+    events = [record(n, START + n * 1000, type="one.a" if n % 2 == 0 else "two.b") for n in range(80)]
+    plan = commit(processor, partition, *events)
+    assert (plan.counts["hot_contacts_total",], len(on(plan, Topic.TRANSITIONS))) == (1, 80)

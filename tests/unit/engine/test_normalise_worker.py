@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from stagepost.engine import normalise_worker as worker
+from stagepost.engine.attempts import deadly
 from stagepost.engine.normalise_worker import NormaliseProcessor
 from stagepost.engine.plan import PartitionPlan, Record, Topic
 from stagepost.events import MICROS, parse_rfc3339
-from stagepost.normalise import AccountConfig
+from stagepost.normalise import AccountConfig, Normalised, Post
 
 RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
 HEADERS = (("provider", b"sendgrid"), ("received_at", b"2026-11-02T09:20:00Z"), ("traceparent", b"00-1-2-01"))
@@ -151,3 +153,51 @@ def test_signature_checks_are_counted_by_what_came_of_them() -> None:
         counts = processor.plan(2, 1, [record], 8).counts
         told += [labels[2] for labels in counts if labels[0] == "signature_checks_total"]
     assert told == ["none", "invalid", "invalid", "invalid"]
+
+
+def test_a_record_over_which_the_code_fails_is_a_dead_letter_and_its_neighbours_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = worker.normalise
+
+    def failing(post: Post, *rest: Any) -> Normalised:
+        if b"c2" in post.body:
+            raise ZeroDivisionError("a fault of ours")
+        return real(post, *rest)
+
+    monkeypatch.setattr(worker, "normalise", failing)
+    records = [
+        Record(Topic.RAW, 2, n, RECEIVED, b"k", body(part(contact_id=f"c{n}", sg_event_id=str(n))), HEADERS)
+        for n in range(1, 4)
+    ]
+    made = PROCESSOR.plan(2, 1, records, 4)
+    assert [(emit.topic, emit.key) for emit in made.emits] == [
+        (Topic.EVENTS, b"c1"),
+        (Topic.RAW_DLQ, b"k"),
+        (Topic.EVENTS, b"c3"),
+    ]
+    told = dict(made.emits[1].headers)
+    assert (told["stagepost-reason"], told["stagepost-detail"]) == (
+        b"rule-error",
+        b"ZeroDivisionError while the body was read",
+    )
+    assert (made.counts["parts_total", "in"], made.counts["parts_total", "rejected"]) == (3, 1)
+
+
+def test_an_event_that_no_topic_takes_is_a_rejected_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "EVENT_LIMIT", 2000)
+    value = body(part(), part(sg_event_id="large", category=["x" * 900] * 3))
+    made = plan(value)
+    assert [emit.topic for emit in made.emits] == [Topic.EVENTS, Topic.RAW_DLQ]
+    assert dict(made.emits[1].headers)["stagepost-parts"] == b"1:oversize"
+    assert (made.counts["parts_total", "event"], made.counts["parts_total", "rejected"]) == (1, 1)
+
+
+def test_a_record_can_be_refused_without_a_look_into_it() -> None:
+    record = Record(Topic.RAW, 2, 7, RECEIVED, b"k", b"anything", HEADERS)
+    made = PROCESSOR.refuse(2, 5, record, deadly())
+    (letter,) = made.emits
+    assert (made.partition, made.seq, made.next_offset) == (2, 5, 8)
+    assert (letter.topic, letter.key, letter.value) == (Topic.RAW_DLQ, b"k", b"anything")
+    assert dict(letter.headers)["stagepost-reason"] == b"rule-error"
+    assert (made.counts["parts_total", "in"], made.counts["parts_total", "rejected"]) == (1, 1)

@@ -10,10 +10,13 @@ import msgspec
 import pytest
 from tests.properties.tally_log import FIRST, LATER, START, Worker, batch, campaign
 
+from stagepost.engine import rollup_worker
+from stagepost.engine.attempts import deadly
 from stagepost.engine.plan import Record, Topic
-from stagepost.engine.rollup_state import INPUTS_KEY
-from stagepost.engine.rollup_worker import RollupProcessor
-from stagepost.events import BIN, DAY, HOUR, MICROS, Tally, rfc3339
+from stagepost.engine.rollup_state import INPUTS_KEY, unpack_scope
+from stagepost.engine.rollup_worker import METRICS_LIMIT, RollupProcessor
+from stagepost.events import BIN, DAY, HOUR, MICROS, MetricScope, Tally, rfc3339
+from stagepost.rollup.metrics import metric_window
 
 HOURLY = 12
 
@@ -121,6 +124,10 @@ def test_a_gap_in_the_numbers_of_an_input_is_counted_and_the_batch_too() -> None
         b'{"p":0,"seq":1,"clock":1,"deltas":[["x/y","a",1,"sent",1]]}',
         b'{"p":0,"seq":1,"clock":1,"deltas":[["\\u0000in","a",1,"sent",1]]}',
         b'{"p":0,"seq":1,"clock":1,"deltas":[["campaign","' + b"a" * 513 + b'",1,"sent",1]]}',
+        b'{"p":0,"seq":0,"clock":1}',
+        b'{"p":0,"seq":1,"clock":-1}',
+        b'{"p":0,"seq":1,"clock":9000000000000000000}',
+        b'{"p":0,"seq":1,"clock":1,"deltas":[["campaign","a",1,"sent",9000000000000000000]]}',
         b"[" * 100_000,
     ],
 )
@@ -135,6 +142,79 @@ def test_a_malformed_record_is_a_dead_letter_and_its_neighbours_are_counted(valu
     assert [(1, False, 5)] == told(done, "all")
     assert 1 == done.counts["tally_batches_total", "malformed"]
     assert 1 == done.counts["events_dead_lettered_total", "schema"]
+
+
+def test_a_record_over_which_the_code_fails_leaves_nothing_but_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        batch(n, 0, n + 1, START, [campaign(name, FIRST, "delivered", 5), campaign("a", FIRST, "sent", 7)])
+        for n, name in enumerate(("a", "bad", "b", "a"))
+    ]
+    expected = worker()
+    expected.take([record for n, record in enumerate(records) if n != 1])
+
+    def failing(scope: MetricScope, *rest: Any, **named: Any) -> Any:
+        if scope.id == "bad":
+            raise ZeroDivisionError("a fault of ours")
+        return metric_window(scope, *rest, **named)
+
+    monkeypatch.setattr(rollup_worker, "metric_window", failing)
+    done = worker()
+    done.take(records)
+    (letter,) = done.emitted(Topic.TALLIES_DLQ)
+    told = dict(letter.headers)
+    assert (letter.value, told["stagepost-reason"], told["stagepost-detail"]) == (
+        records[1].value,
+        b"rule-error",
+        b"ZeroDivisionError while the counts were added",
+    )
+    assert done.windows == expected.windows
+    assert {key: value for key, value in done.states.items() if key != INPUTS_KEY} == {
+        key: value for key, value in expected.states.items() if key != INPUTS_KEY
+    }
+    assert (done.counts["tally_batches_total", "malformed"], done.counts["tally_batches_total", "gap"]) == (1, 1)
+
+
+def test_a_record_that_would_make_a_scope_too_large_is_a_dead_letter() -> None:
+    done = worker()
+    done.take([batch(0, 0, 1, START, [campaign("a", FIRST, f"m{n}", 1) for n in range(METRICS_LIMIT)])])
+    done.take([batch(1, 0, 2, START, [campaign("a", FIRST, "m0", 1), campaign("a", FIRST, "one more", 1)])])
+    done.take([batch(2, 0, 3, START, [campaign("a", FIRST, "m0", 1)])])
+    (letter,) = done.emitted(Topic.TALLIES_DLQ)
+    assert dict(letter.headers)["stagepost-reason"] == b"oversize"
+    life = unpack_scope(done.states["campaign/a"]).counters.life()
+    assert (len(life), life["m0"]) == (METRICS_LIMIT, 2)
+
+
+def test_the_largest_state_of_a_scope_is_far_from_what_its_topic_takes() -> None:
+    done = worker()
+    wide = [f"{n:02}" + "😀" * 500 for n in range(METRICS_LIMIT)]
+    for n in range(80):
+        deltas = [campaign("a", FIRST + 12 * n + m, metric, 1 << 30) for metric in wide for m in range(12)]
+        done.take([batch(n, 0, n + 1, START, deltas)])
+    assert 300_000 < len(done.states["campaign/a"]) < 1_000_000
+    assert max(len(emit.value or b"") for emit in done.emitted(Topic.METRICS)) < 1_000_000
+
+
+def test_a_refused_record_becomes_a_dead_letter_without_a_look_into_it() -> None:
+    done = worker()
+    record = batch(0, 0, 1, START, [campaign("a", FIRST, "delivered", 5)])
+    refused = done.processor.refuse(done.partition, record, deadly())
+    plan = done.processor.plan(done.partition, refused)
+    assert plan is not None
+    assert (plan.seq, plan.next_offset, [emit.topic for emit in plan.emits]) == (1, 1, [Topic.TALLIES_DLQ])
+
+
+def test_live_incidents_are_counted_also_after_a_restart() -> None:
+    done = worker()
+    active = ("alert_active", "complaint")
+    assert {active: 0, ("alert_active", "unsubscribe"): 0} == done.processor.gauges(done.partition, 0)
+    spike(done)
+    assert 1 == done.processor.gauges(done.partition, 0)[active]
+    done.restart()
+    assert 1 == done.processor.gauges(done.partition, 0)[active]
+    for day in range(1, 9):
+        done.take([batch(100 + day, 0, 7 + day, START + day * DAY)])
+    assert ("resolved", 0) == (done.alerts[-1].status, done.processor.gauges(done.partition, 0)[active])
 
 
 def test_an_idle_tick_has_nothing_to_do() -> None:

@@ -1,0 +1,120 @@
+"""What the census says is what a recount of all states gives, also when counting began in the middle of a stream."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from tests.integration.stream import JOURNEY, events
+
+from stagepost.engine.journey_worker import JourneyPartition, JourneyProcessor
+from stagepost.engine.plan import Control, PartitionPlan, Record, Topic
+from stagepost.events import DAY, MICROS, parse_rfc3339
+from stagepost.journey.compile import compile_program
+from stagepost.journey.parse import parse_journey
+from stagepost.journey.state import ACTIVE, unpack
+
+START = parse_rfc3339("2026-09-01T00:00:00Z")
+
+
+class Worker:
+    """One partition, the states that it wrote, and a counting that is under way."""
+
+    def __init__(self) -> None:
+        journey = parse_journey(JOURNEY, "nurture.yaml").journey
+        assert journey is not None
+        self.processor = JourneyProcessor(program=compile_program([journey]), tally_partitions=1, cache_contacts=8)
+        self.partition: JourneyPartition = self.processor.open(0, 1, None)
+        self.states: dict[str, bytes] = {}
+        self.plan: PartitionPlan | None = None
+
+    def load(self, wanted: list[str]) -> None:
+        self.processor.load(self.partition, {key: self.states.get(key) for key in wanted})
+
+    def take(self, records: list[Record]) -> None:
+        while wanted := list(self.processor.wants(self.partition)):
+            self.load(wanted)
+        batch = self.processor.read(self.partition, records, records[-1].offset + 1, None)
+        self.load(list(batch.needs))
+        plan = self.processor.plan(self.partition, batch)
+        assert plan is not None
+        self.processor.applied(self.partition, plan)
+        for key, value in plan.states.items():
+            self.states.pop(key, None)
+            if value is not None:
+                self.states[key] = value
+        self.plan = plan
+
+    def restart(self) -> None:
+        plan = self.plan
+        assert plan is not None
+        control = Control(
+            seq=plan.seq,
+            in_off=plan.next_offset,
+            clock=plan.clock,
+            n_out=0,
+            n_states=0,
+            definitions=dict(plan.definitions),
+            codec=2,
+            proto=1,
+            writer="",
+        )
+        due = {contact: at for contact in self.states if (at := self.partition.timers.due(contact)) is not None}
+        self.partition = self.processor.open(0, 1, control)
+        self.processor.restore(self.partition, due)
+
+    def gauges(self, name: str) -> dict[tuple[str, ...], float]:
+        found = self.processor.gauges(self.partition, self.partition.clock)
+        return {key[1:]: n for key, n in found.items() if key[0] == name and n}
+
+    def recount(self, *, stalled: bool) -> Counter[tuple[str, str]]:
+        runs = [item for key, value in self.states.items() if key[0] != "\x00" for item in unpack(value).runs.items()]
+        return Counter((name, run.place) for name, run in runs if run.status == ACTIVE and (run.stalled or not stalled))
+
+
+def records(seed: int) -> list[Record]:
+    made = []
+    for offset, (contact, event) in enumerate(events(seed, 40, 900, START)):
+        at = START + offset * 30 * DAY // 900 + DAY
+        made.append(Record(Topic.EVENTS, 0, offset, at, contact.encode(), event))
+        if offset % 97 == 50:
+            erased = b'{"id":"x%d","type":"contact.erased","occurred_at":"2026-09-02T00:00:00Z","contact":"%s"}'
+            made[-1] = Record(Topic.EVENTS, 0, offset, at, contact.encode(), erased % (offset, contact.encode()))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_counting_that_begins_anywhere_ends_with_what_a_recount_gives(seed: int) -> None:
+    chance, worker, stream = random.Random(seed), Worker(), records(seed)
+    left, stalls = stream, 0
+    while left:
+        n = chance.randint(1, 60)
+        worker.take(left[:n])
+        left = left[n:]
+        assert worker.gauges("contacts") == worker.recount(stalled=False)
+        stalls += worker.recount(stalled=True).total()
+        assert worker.gauges("stalled_contacts") == worker.recount(stalled=True)
+        if chance.random() < 0.2:
+            worker.restart()
+            shown = sorted(worker.states)
+            while shown and left:
+                assert worker.gauges("contacts") == {}
+                some, shown = shown[:7], shown[7:]
+                worker.processor.survey(worker.partition, {key: worker.states.get(key) for key in some}, not shown)
+                n = chance.randint(1, 5)
+                worker.take(left[:n])
+                left = left[n:]
+            worker.processor.survey(worker.partition, dict(worker.states), True)
+    assert stalls > 0
+
+
+def test_timers_that_the_clock_has_passed_are_told() -> None:
+    worker = Worker()
+    worker.take(records(1)[:200])
+    clock = worker.partition.clock
+    assert worker.processor.gauges(worker.partition, clock)["timers_due",] == 0
+    due = sorted(at for contact in worker.states if (at := worker.partition.timers.due(contact)) is not None)
+    assert worker.processor.gauges(worker.partition, due[4] + MICROS)["timers_due",] == sum(
+        at < due[4] + MICROS for at in due
+    )
