@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.engine.retries import parts_to_retry
-from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
+from stagepost.events import Reason, Rejected, encode_json, parse_rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, certified, normalise
 
 CertificateSource = Callable[[str], str | None]
@@ -46,7 +46,11 @@ class NormaliseProcessor(Struct, frozen=True):
         for record in records:
             provider, result = self._normalise(record)
             trace = cloudevents.trace_of(record.headers)
-            emits += [_event(event, record, self.prefix, trace) for event in result.events]
+            headers = (_JSON, *trace)
+            emits += [
+                Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=encode_json(event), headers=headers)
+                for event in result.events
+            ]
             if result.rejected:
                 emits.append(
                     dead_letter(record, Topic.RAW_DLQ, self.prefix + record.topic, self.group, result.rejected)
@@ -76,6 +80,7 @@ class NormaliseProcessor(Struct, frozen=True):
             headers=_http_headers(headers),
             received_at=_received_at(headers.get("received_at"), record.timestamp),
             url=headers.get("url"),
+            place=(self.prefix + record.topic, record.partition, record.offset),
         )
         config = self.accounts.get(account) or AccountConfig(provider=provider)
         post = certified(post, config, self.certificates)
@@ -89,19 +94,12 @@ class NormaliseProcessor(Struct, frozen=True):
         counts["parts_total", "event"] += len(result.events)
         counts["parts_total", "rejected"] += len(result.rejected)
         counts["parts_total", "no_event"] += result.without_event
-        for event in result.events:
-            counts["events_consumed_total", Topic.RAW, provider, event.type] += 1
-            if event.machine:
-                counts["machine_events_total", provider, event.type] += 1
+        for type_, number in Counter([event.type for event in result.events]).items():
+            counts["events_consumed_total", Topic.RAW, provider, type_] += number
+        for type_, number in Counter([event.type for event in result.events if event.machine]).items():
+            counts["machine_events_total", provider, type_] += number
         for rejected in result.rejected:
             counts["events_dead_lettered_total", rejected.reason] += 1
-
-
-def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:
-    part = event.raw.part if isinstance(event.raw, RawPlace) else 0
-    place = RawPlace(part=part, topic=prefix + record.topic, partition=record.partition, offset=record.offset)
-    value = encode_json(structs.replace(event, raw=place))
-    return Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=value, headers=(_JSON, *trace))
 
 
 def _http_headers(headers: Mapping[str, str]) -> dict[str, str]:
