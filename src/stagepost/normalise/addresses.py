@@ -12,6 +12,9 @@ from typing import Any
 
 _BLANK = re.compile(r"[\s\x00]")
 
+_PLAIN = re.compile(r"[!-;=-~]+@[a-z0-9._-]*[a-z0-9_-]", re.ASCII)
+"""An address that is normalised already, as nearly all are: asked first."""
+
 _LIMIT = 1_000
 """Characters; an address has at most 320."""
 
@@ -20,7 +23,7 @@ def normalised(value: Any) -> str | None:
     """NFC, domain in lower case and punycode, local part untouched; of ``Name <a@b>`` the address. None: no address."""
     if not isinstance(value, str) or len(value) > _LIMIT:
         return None
-    if _is_plain(value):
+    if _PLAIN.fullmatch(value) is not None:
         return value
     address = value.strip()
     if "<" in address:
@@ -31,20 +34,6 @@ def normalised(value: Any) -> str | None:
     if not at or not local or not domain or _BLANK.search(address) is not None:
         return None
     return f"{local}@{_ascii_domain(domain)}"
-
-
-def _is_plain(value: str) -> bool:
-    """Whether an address stays as it is, as nearly all do: asked for every event."""
-    local, _, domain = value.rpartition("@")
-    return (
-        local != ""
-        and value.isascii()
-        and value.isprintable()
-        and " " not in value
-        and "<" not in value
-        and domain.islower()
-        and not domain.endswith(".")
-    )
 
 
 def _ascii_domain(domain: str) -> str:

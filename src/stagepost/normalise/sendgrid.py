@@ -7,7 +7,7 @@ An array of flat objects; custom arguments lie among the known keys. An example 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stagepost.normalise import answers, signatures, times, values
@@ -52,16 +52,23 @@ _DROPPED = (
     ("recipient list over package quota", "quota"),
 )
 
-_KNOWN = frozenset(
-    "email timestamp event sg_event_id sg_message_id smtp-id category asm_group_id ip useragent url url_offset reason "
-    "response status attempt type tls cert_err send_at date newsletter ip_pool pool sg_machine_open sg_content_type "
-    "bounce_classification mc_stats mc_pod_id phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject "
-    "account_id".split()
-)
-_NO_VERDICT = Verdict()
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]] | tuple[()]] = {
+    **dict.fromkeys(
+        "email timestamp event sg_message_id category url url_offset reason response status type tls cert_err send_at "
+        "date newsletter ip_pool pool sg_machine_open sg_content_type bounce_classification mc_stats mc_pod_id "
+        "phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject account_id".split(),
+        (),
+    ),
+    "sg_event_id": ("provider_event_id", values.text),
+    "smtp-id": ("rfc_message_id", values.unbracketed),
+    "asm_group_id": ("list_id", values.text),
+    "ip": ("ip", truncated_ip),
+    "useragent": ("user_agent", values.text),
+    "attempt": ("attempt", values.integer),
+}
+"""Keys of SendGrid's own: the field that stands for one, and how it is taken; every other key is the sender's."""
 
-_TEXTS = {"sg_event_id": "provider_event_id", "asm_group_id": "list_id", "useragent": "user_agent"}
-"""Keys whose text is a field as it stands."""
+_NO_VERDICT = Verdict()
 
 _EITHER = (
     ("template", ("sg_template_id", "template_id")),
@@ -85,20 +92,16 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
     message = _message(part)
     metadata = {}
     for key, value in part.items():
-        if key in _TEXTS:
-            extra[_TEXTS[key]] = values.text(value)
-        elif key not in _KNOWN and not key.startswith(_KNOWN_BEGINNINGS):
+        field = _FIELDS.get(key)
+        if field:
+            name, taken = field
+            extra[name] = taken(value)
+        elif field is None and not key.startswith(_KNOWN_BEGINNINGS):
             metadata[key] = value
     for name, keys in _EITHER:
         for key in keys:
             if key in part and extra.get(name) is None:
                 extra[name] = values.text(part[key])
-    if "smtp-id" in part:
-        extra["rfc_message_id"] = values.unbracketed(part["smtp-id"])
-    if "ip" in part:
-        extra["ip"] = truncated_ip(part["ip"])
-    if "attempt" in part:
-        extra["attempt"] = values.integer(part["attempt"])
     if "reason" in part or "response" in part or "status" in part:
         extra["smtp"] = answers.smtp(values.text(get("reason")) or get("response"), enhanced=get("status"))
     tags = values.strings(get("category"))
