@@ -299,8 +299,14 @@ def rfc3339(at: int) -> str:
     """
     hour, rest = divmod(at, HOUR)
     second, fraction = divmod(rest, MICROS)
+    if not fraction:
+        return f"{_hour(hour)}{_SECONDS[second]}.000Z"
     digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
-    return f"{_hour(hour)}{second // 60:02d}:{second % 60:02d}.{digits}Z"
+    return f"{_hour(hour)}{_SECONDS[second]}.{digits}Z"
+
+
+_SECONDS = tuple(f"{second // 60:02d}:{second % 60:02d}" for second in range(3_600))
+"""Minutes and seconds of an hour as they are written."""
 
 
 @lru_cache(maxsize=4096)

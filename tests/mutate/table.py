@@ -793,13 +793,13 @@ REGISTER = _of(
     "register.py",
     (
         "the newest word by its own time decides a withdrawal",
-        "    if known is not None and known.at > at:\n        return False\n",
-        "",
+        "if known is not None and known.at > at and (key == own or not known.in_force):",
+        "if False:",
     ),
     (
         "of equal times the withdrawal that arrived last decides",
-        "if known is not None and known.at > at:",
-        "if known is not None and known.at >= at:",
+        "if known is not None and known.at > at and",
+        "if known is not None and known.at >= at and",
     ),
     (
         "the newest word by its own time gives back",
@@ -807,13 +807,23 @@ REGISTER = _of(
         "if True:\n            _write",
     ),
     (
+        "an api gives back only what the same account reported",
+        'if event.method == "api" and event.account is not None:',
+        "if False:",
+    ),
+    (
+        "an account's late withdrawal is overtaken by what the person gave back",
+        "for key in {own, whole}:",
+        "for key in {own}:",
+    ),
+    (
         "contact.subscribed gives back all mail and no list",
-        'keys = [key for key in state.register if key.partition(":")[0] in GLOBAL]',
+        'keys = [key for key in state.register if _spoken_of(key).partition(":")[0] in GLOBAL]',
         "keys = list(state.register)",
     ),
     (
         "contact.subscribed gives back domain too",
-        'keys = [key for key in state.register if key.partition(":")[0] in GLOBAL]',
+        'keys = [key for key in state.register if _spoken_of(key).partition(":")[0] in GLOBAL]',
         'keys = ["all"]',
     ),
     (

@@ -212,16 +212,24 @@ class Case:
         return [fact for fact in self.in_force() if self.matches(condition, fact)]
 
     def in_force(self) -> list[Fact]:
-        """Per scope and id the newest event by its own time decides."""
-        newest: dict[tuple[str, str | None], Fact] = {}
+        """Per scope, id and account the newest event by its own time decides; what ``method: api`` gives back speaks
+        for its own account, every other re-subscription for all of them."""
+        newest: dict[tuple[str, str | None], dict[tuple[str | None, str | None] | None, Fact]] = {}
         for fact in sorted(self.facts, key=lambda fact: (fact.t, fact.seq)):
+            account = (fact.event.get("provider"), fact.event["account"]) if fact.event.get("account") else None
             if fact.type == "contact.subscribed":
-                for key in [*newest, ("all", None), ("domain", None)]:
+                for key in newest:
                     if key[0] in ("all", "domain"):
-                        newest[key] = fact
-            elif fact.type in ("email.unsubscribed", "email.resubscribed", "email.subscribed"):
-                newest[scope_of(fact.event)] = fact
-        return [fact for fact in newest.values() if fact.type == "email.unsubscribed"]
+                        newest[key] = {}
+            elif fact.type == "email.unsubscribed":
+                newest.setdefault(scope_of(fact.event), {})[account] = fact
+            elif fact.type in ("email.resubscribed", "email.subscribed"):
+                words = newest.get(scope_of(fact.event), {})
+                if fact.event.get("method") == "api" and account is not None:
+                    words.pop(account, None)
+                else:
+                    words.clear()
+        return [fact for words in newest.values() for fact in words.values()]
 
     def timer_holds(self, leaf: Condition, t: int, path: str, since_setback: bool) -> bool:
         """From its firing on, until what it measures happens: the same count is still the present one."""

@@ -30,6 +30,16 @@ TYPES = (
     *["page.seen"] * 2,
     *["order.completed"] * 2,
 )
+REPORTED: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"provider": "resend", "account": "one", "method": "api"},
+    {"provider": "resend", "account": "two", "method": "api"},
+    {"provider": "postmark", "account": "one", "method": "link"},
+    {"provider": "postmark", "account": "one", "method": "api"},
+)
+"""By whom a word on a subscription came, and how."""
+
 URLS = (
     "https://example.com/pricing",
     "https://example.com/pricing/teams?utm_source=x",
@@ -133,7 +143,7 @@ class _Maker:
 
     def extra(self, type_: str) -> dict[str, Any]:
         if type_ in ("email.unsubscribed", "email.resubscribed", "email.subscribed"):
-            return self.random.choice(
+            scope = self.random.choice(
                 (
                     {},
                     {"scope": "all"},
@@ -144,6 +154,7 @@ class _Maker:
                     {"scope": "topic", "scope_id": "a"},
                 )
             )
+            return {**scope, **self.random.choice(REPORTED)}
         if type_ in ("email.clicked", "email.opened", "email.replied"):
             return self.random.choice(
                 (

@@ -47,6 +47,8 @@ def back(when: d.Condition, until: d.Condition | str | None = "never", **more: A
 
 
 BEGIN = event("0d", "begin.now")
+ONE = {"provider": "resend", "account": "one"}
+TWO = {"provider": "resend", "account": "two"}
 ENTERED = "0d none -> a"
 
 EVENTS = [
@@ -584,6 +586,51 @@ REGISTER = [
             event("5d", "email.subscribed", scope="list:a"),
         ],
         [ENTERED, "1d a -> s", "5d s -> a"],
+    ),
+    (
+        "what an api gives back undoes only what the same account reported",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a", **ONE),
+            event("2d", "email.resubscribed", scope="list:a", method="api", **TWO),
+            event("3d", "email.unsubscribed", scope="list:a", **TWO),
+            event("4d", "email.resubscribed", scope="list:a", method="api", **TWO),
+            event("5d", "email.resubscribed", scope="list:a", method="api", **ONE),
+        ],
+        [ENTERED, "1d a -> s", "5d s -> a"],
+    ),
+    (
+        "an account of the same name at another provider is another account",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a", **ONE),
+            event("2d", "email.resubscribed", scope="list:a", method="api", provider="postmark", account="one"),
+        ],
+        [ENTERED, "1d a -> s"],
+    ),
+    (
+        "what the person gives back undoes what any account reported",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a", **ONE),
+            event("1d1h", "email.unsubscribed", scope="list:a", **TWO),
+            event("2d", "email.resubscribed", scope="list:a", method="link", **TWO),
+        ],
+        [ENTERED, "1d a -> s", "2d s -> a"],
+    ),
+    (
+        "what an account reported late, from before the person gave it back, is overtaken",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("1d", "email.unsubscribed", scope="list:a", **ONE),
+            event("3d", "email.resubscribed", scope="list:a", method="link", **ONE),
+            event("2d", "email.unsubscribed", scope="list:a", **TWO),
+        ],
+        [ENTERED, "1d a -> s", "3d s -> a"],
     ),
     (
         "giving back a list leaves all withdrawn",

@@ -80,7 +80,11 @@ class NormaliseProcessor(Struct, frozen=True):
         try:
             provider, result = self._normalise(record)
             trace = cloudevents.trace_of(record.headers)
-            made = [_event(event, record, self.prefix, trace) for event in result.events]
+            headers = (_JSON, *trace)
+            made = [
+                Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=encode_json(event), headers=headers)
+                for event in result.events
+            ]
         except _NotNow as error:
             raise error.cause from None
         except Exception as error:
@@ -116,6 +120,7 @@ class NormaliseProcessor(Struct, frozen=True):
             headers=_http_headers(headers),
             received_at=_received_at(headers.get("received_at"), record.timestamp),
             url=headers.get("url"),
+            place=(self.prefix + record.topic, record.partition, record.offset),
         )
         config = self.accounts.get(account) or AccountConfig(provider=provider)
         post = certified(post, config, self._certificate)
@@ -129,10 +134,10 @@ class NormaliseProcessor(Struct, frozen=True):
         counts["parts_total", "event"] += len(result.events)
         counts["parts_total", "rejected"] += len(result.rejected)
         counts["parts_total", "no_event"] += result.without_event
-        for event in result.events:
-            counts["events_consumed_total", Topic.RAW, provider, event.type] += 1
-            if event.machine:
-                counts["machine_events_total", provider, event.type] += 1
+        for type_, number in Counter([event.type for event in result.events]).items():
+            counts["events_consumed_total", Topic.RAW, provider, type_] += number
+        for type_, number in Counter([event.type for event in result.events if event.machine]).items():
+            counts["machine_events_total", provider, type_] += number
         for rejected in result.rejected:
             counts["events_dead_lettered_total", rejected.reason] += 1
 
@@ -154,14 +159,6 @@ def _without_large(result: Normalised, made: list[Emit]) -> tuple[Normalised, li
 
 def _part_of(event: Event) -> int:
     return event.raw.part if isinstance(event.raw, RawPlace) else 0
-
-
-def _event(event: Event, record: Record, prefix: str, trace: tuple[tuple[str, bytes], ...]) -> Emit:
-    place = RawPlace(
-        part=_part_of(event), topic=prefix + record.topic, partition=record.partition, offset=record.offset
-    )
-    value = encode_json(structs.replace(event, raw=place))
-    return Emit(topic=Topic.EVENTS, key=event.contact.encode(), value=value, headers=(_JSON, *trace))
 
 
 def _http_headers(headers: Mapping[str, str]) -> dict[str, str]:

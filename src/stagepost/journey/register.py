@@ -1,7 +1,9 @@
 """What a contact has withdrawn and allowed: the register of subscription scopes, and consent by purpose.
 
 Law: per scope and id, and per purpose, the newest word by its own time decides; of equal times the one that arrived
-last. ``contact.subscribed`` gives back scopes ``all`` and ``domain``. May not contain: what a withdrawal moves.
+last. ``contact.subscribed`` gives back scopes ``all`` and ``domain``. What ``method: api`` gives back is one account's
+account of itself (a snapshot, an import): it undoes only what that account had reported. May not contain: what a
+withdrawal moves.
 
 The functions here change the ContactState they are given: the caller hands in its own copy (``state.py``).
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stagepost.events import Event
+from stagepost.events import Event, stable_id
 from stagepost.journey.definition import Consent, ScopePattern
 from stagepost.journey.sends import last_delivery
 from stagepost.journey.state import PURPOSES, SCOPES, ContactState, Grant, Withdrawal
@@ -25,6 +27,12 @@ GLOBAL = frozenset({"all", "domain"})
 TEXT_LIMIT = 256
 """Characters of a scope id or purpose that are remembered; providers' ids are far shorter."""
 
+_OF = "\x00"
+"""Before the account in a key of the register: ``scope``, ``scope:id``, either with the tag of who reported it."""
+
+ACCOUNT_TAG = 8
+"""Hex digits that stand for a provider's account; a contact has few."""
+
 ScopeMatcher = Callable[[str, str], bool]
 """(scope, id or empty) -> whether a condition speaks of it."""
 
@@ -34,7 +42,7 @@ def scope_of(event: Event) -> tuple[str, str]:
     if event.type == "contact.subscribed" or not event.scope:
         return "all", ""
     id_ = event.scope_id
-    return event.scope[:TEXT_LIMIT], id_[:TEXT_LIMIT] if id_ else ""
+    return event.scope[:TEXT_LIMIT], id_[:TEXT_LIMIT].replace(_OF, "") if id_ else ""
 
 
 def compile_scopes(pattern: ScopePattern) -> ScopeMatcher:
@@ -61,7 +69,7 @@ def any_withdrawn(
     for key, word in register.items():
         if not word.in_force:
             continue
-        scope, _, id_ = key.partition(":")
+        scope, _, id_ = _spoken_of(key).partition(":")
         if not covers(scope, id_):
             continue
         if span is None:
@@ -74,38 +82,68 @@ def any_withdrawn(
 
 def still_withdrawn(event: Event, state: ContactState) -> bool:
     """Whether the withdrawal in ``event`` was not overtaken by a newer word on its scope."""
-    word = state.register.get(_key(*scope_of(event)))
-    return word is not None and word.in_force
+    return _in_force(state, _key(*scope_of(event)))
 
 
 def withdraw(state: ContactState, event: Event, at: int) -> bool:
     """Record ``email.unsubscribed``; True when the contact is newly withdrawn in that scope."""
     scope, id_ = scope_of(event)
-    key = _key(scope, id_)
-    known = state.register.get(key)
-    if known is not None and known.at > at:
-        return False
+    whole = _key(scope, id_)
+    own = whole + _account(event)
+    for key in {own, whole}:
+        known = state.register.get(key)
+        if known is not None and known.at > at and (key == own or not known.in_force):
+            return False
     send = last_delivery(state, at) or (0, None)
     overtaken = scope in GLOBAL and state.subscribed > at
-    _write(state, key, Withdrawal(at, not overtaken, *send))
-    return not overtaken and (known is None or not known.in_force)
+    already = _in_force(state, whole)
+    _write(state, own, Withdrawal(at, not overtaken, *send))
+    return not (overtaken or already)
 
 
 def give_back(state: ContactState, event: Event, at: int) -> None:
     """Record a re-subscription: exactly its scope and id; ``contact.subscribed`` gives back all mail."""
-    if event.type != "contact.subscribed":
-        keys = [_key(*scope_of(event))]
-    else:
+    if event.type == "contact.subscribed":
         state.subscribed = max(state.subscribed, at)
-        keys = [key for key in state.register if key.partition(":")[0] in GLOBAL]
+        keys = [key for key in state.register if _spoken_of(key).partition(":")[0] in GLOBAL]
+    else:
+        whole = _key(*scope_of(event))
+        if event.method == "api" and event.account is not None:
+            keys = [whole + _account(event)]
+        else:
+            keys = [whole]
+            # The word for the whole scope says all that these would say.
+            overtaken = [key for key, word in state.register.items() if _by(key, whole) and word.at <= at]
+            state.register = {key: word for key, word in state.register.items() if key not in overtaken}
     for key in keys:
         known = state.register.get(key)
         if known is None or known.at <= at:
             _write(state, key, Withdrawal(at, False))
 
 
+def _in_force(state: ContactState, whole: str) -> bool:
+    return any(word.in_force for key, word in state.register.items() if _spoken_of(key) == whole)
+
+
 def _key(scope: str, id_: str) -> str:
     return f"{scope}:{id_}" if id_ else scope
+
+
+def _account(event: Event) -> str:
+    """What follows the scope in the key of an account's own word; nothing where no account reported it."""
+    if event.account is None:
+        return _OF
+    return _OF + stable_id(event.provider or "", event.account)[:ACCOUNT_TAG]
+
+
+def _spoken_of(key: str) -> str:
+    """The scope, with its id, that a key of the register is about."""
+    return key.partition(_OF)[0]
+
+
+def _by(key: str, whole: str) -> bool:
+    """Whether a key is one account's word on a scope, not the word for the whole of it."""
+    return key != whole and _spoken_of(key) == whole
 
 
 def _write(state: ContactState, key: str, word: Withdrawal) -> None:
@@ -114,7 +152,7 @@ def _write(state: ContactState, key: str, word: Withdrawal) -> None:
         # What was given back is the smaller loss; of withdrawals the oldest, and those from all mail last.
         oldest = min(
             (k for k in register if k != key),
-            key=lambda k: (register[k].in_force, k.partition(":")[0] in GLOBAL, register[k].at, k),
+            key=lambda k: (register[k].in_force, _spoken_of(k).partition(":")[0] in GLOBAL, register[k].at, k),
         )
         del register[oldest]
     state.register = register

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from stagepost.journey import conditions as c
 from stagepost.journey.compile import JourneyProgram, LensProgram, Program
 from stagepost.journey.conditions import Leaf
-from stagepost.journey.register import TEXT_LIMIT
+from stagepost.journey.register import ACCOUNT_TAG, TEXT_LIMIT
 from stagepost.journey.sends import NAME_LIMIT
 from stagepost.journey.state import (
     CREDIT_CLICKS,
@@ -81,7 +81,7 @@ class _Texts:
         self.name = _text(NAME_LIMIT, most)
         self.url = _text(URL_LIMIT, most)
         self.purpose = _text(TEXT_LIMIT, most)
-        self.scope = _text(TEXT_LIMIT, most) + 1 + _text(TEXT_LIMIT, most)
+        self.scope = _text(TEXT_LIMIT, most) + 1 + _text(TEXT_LIMIT, most) + 1 + ACCOUNT_TAG
 
 
 def _text(characters: int, most: int | None) -> int:

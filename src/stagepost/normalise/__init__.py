@@ -97,14 +97,15 @@ def _read_all(
     events: list[Event] = []
     rejected: list[Rejected] = []
     without_event = 0
+    read, headers = provider.read, post.headers
     for number, part in parts:
-        if isinstance(part, Rejected):
-            rejected.append(structs.replace(part, part=number))
-            continue
-        found = provider.read(part, post.headers) if isinstance(part, dict) else None
+        found = read(part, headers) if isinstance(part, dict) else None
         if found is None:
-            what = "an object without a type" if isinstance(part, dict) else "not an object"
-            rejected.append(Rejected(Reason.SCHEMA, what, number))
+            if isinstance(part, Rejected):
+                rejected.append(structs.replace(part, part=number))
+            else:
+                what = "an object without a type" if isinstance(part, dict) else "not an object"
+                rejected.append(Rejected(Reason.SCHEMA, what, number))
             continue
         if not found:
             without_event += 1

