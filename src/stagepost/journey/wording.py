@@ -1,4 +1,4 @@
-"""Conditions in words: labels of ``graph``, lines of ``explain``; short enough for an arrow, exact enough to be checked.
+"""Conditions in words: labels of ``graph``, lines of ``explain``: short enough for an arrow, and exact enough to check.
 
 Uses the words of the file, so that a reader finds the rule again. May not contain: line breaks, markup.
 """
