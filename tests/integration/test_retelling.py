@@ -69,4 +69,4 @@ def test_after_a_loss_of_redis_the_moves_of_contacts_are_told_again(installation
     with installation.running("journey") as (worker,):
         wait_for(lambda: all_told(installation), 60, "the next owner tells them again", worker.log)
         assert [] == told(installation, "c1")
-    assert [] == [name for name in client.scan_iter(match=f"*{installation.prefix}*:s:c1", count=1000)]
+    assert [] == list(client.scan_iter(match=f"*{installation.prefix}*:s:c1", count=1000))

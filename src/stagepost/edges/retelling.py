@@ -89,7 +89,7 @@ class Retelling:
         self._log = structlog.get_logger(__name__)
 
     def want(self, partition: int, at: Checkpoint) -> None:
-        """The partition was restored: see to it that the moves of its contacts are there. Raises what ended the thread."""
+        """The partition was restored: its contacts' moves are to be there. Raises what ended the thread."""
         if self._failure is not None:
             raise self._failure
         self.add(partition, at)
