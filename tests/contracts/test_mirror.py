@@ -154,6 +154,25 @@ def test_a_story_is_no_part_of_the_state(mirror: Mirror) -> None:
     assert (mirror.states(0), list(mirror.story(0, "a"))) == ({}, [b"1"])
 
 
+def test_what_is_told_again_goes_before_what_is_there_once_and_only_where_there_is_room(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    mirror.tell(0, [("a", b"3"), ("a", b"4")])
+    assert mirror.retell(0, "n", [("a", b"3"), ("a", b"2"), ("b", b"x"), ("a", b"1")], b"mark")
+    assert mirror.retell(0, "n", [("a", b"1")], b"mark 2")
+    assert (list(mirror.story(0, "a")), list(mirror.story(0, "b"))) == ([b"1", b"2", b"3", b"4"], [b"x"])
+    assert mirror.retell(0, "n", [("a", f"older {n}".encode()) for n in range(2 * STORY)], b"mark 3")
+    assert list(mirror.story(0, "a"))[-5:] == [b"older 0", b"1", b"2", b"3", b"4"]
+    assert len(mirror.story(0, "a")) == STORY
+    assert (mirror.retold(0), mirror.retold(1)) == (b"mark 3", None)
+
+
+def test_nothing_is_told_again_to_another_mirror(mirror: Mirror) -> None:
+    assert not mirror.retell(0, "n", [("a", b"1")], b"mark")
+    mirror.wipe(0, at(0, "m"))
+    assert not mirror.retell(0, "n", [("a", b"1")], b"mark")
+    assert (list(mirror.story(0, "a")), mirror.retold(0)) == ([], None)
+
+
 def test_partitions_do_not_meet(mirror: Mirror) -> None:
     mirror.wipe(0, at(0))
     mirror.wipe(1, at(0))

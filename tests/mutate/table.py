@@ -11,12 +11,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """``piece`` of ``file`` (below the package's ``journey`` folder) becomes ``replacement``: that breaks ``rule``."""
+    """``piece`` of ``file`` becomes ``replacement``: that breaks ``rule``.
+
+    ``file`` lies below the package's ``journey`` folder, or in the one that it names.
+    """
 
     rule: str
     file: str
     piece: str
     replacement: str
+
+    @property
+    def path(self) -> str:
+        """Below the package."""
+        return self.file if "/" in self.file else f"journey/{self.file}"
 
 
 def _of(file: str, *rows: tuple[str, str, str]) -> tuple[Mutation, ...]:
@@ -1090,80 +1098,288 @@ PARSE = _of(
 
 SWITCH = _of(
     "switch.py",
-    ("a changed definition is one whose version differs", "if was == version and name in old:", "if False:"),
-    ("a journey that comes back has lost its timers", "was = old.get(name) or gone.get(name)", "was = old.get(name)"),
-    ("finish leaves runs on their version", 'if journey.on_change == "finish":', "if False:"),
-    ("keep and reevaluate leave nobody behind", 'if journey.on_change == "finish":', "if True:"),
     (
-        "runs finish only on what can still be had",
+        "a stage that is gone maps to the nearest lower one",
+        "(journey.rank[known] for known in reversed(lower) if known in journey.rank)",
+        "(journey.rank[known] for known in lower if known in journey.rank)",
+    ),
+    (
+        "a stage without a lower one that exists becomes the first",
+        "for known in reversed(lower) if known in journey.rank), 0)",
+        "for known in reversed(lower) if known in journey.rank), len(journey.stages) - 1)",
+    ),
+    (
+        "a stage is kept by its name",
+        "    if name in journey.rank:\n        return journey.rank[name]\n",
+        "    if name in journey.rank and old is not None and name in [stage.name for stage in old.stages]:\n"
+        "        return min([stage.name for stage in old.stages].index(name), len(journey.stages) - 1)\n",
+    ),
+    (
+        "out of a setback that is gone the contact goes to its best stage",
+        "migrate(scene, journey, run, best if set_back else stage)",
+        "migrate(scene, journey, run, stage)",
+    ),
+    (
+        "a setback that is still there is kept by its name",
+        "if set_back and run.place in journey.setback_rank:",
+        "if False:",
+    ),
+    (
+        "a stage that is still there is no move",
+        "elif set_back or journey.stages[stage].name != run.place:",
+        "else:",
+    ),
+    (
+        "the best stage is never below the present one",
+        "    best = max(stage, best)\n",
+        "",
+    ),
+    (
+        "counts of unchanged conditions are kept",
+        "run.facts = {key: fact for key, fact in run.facts.items() if key in journey.leaves}",
+        "run.facts = {}",
+    ),
+    (
+        "counts of conditions that are gone are dropped",
+        "run.facts = {key: fact for key, fact in run.facts.items() if key in journey.leaves}",
+        "run.facts = dict(run.facts)",
+    ),
+    (
+        "what a new consent forbids is deleted",
+        "    if consent is not None and register.consent_since(scene.state, consent) < 0:\n",
+        "    if False:\n",
+    ),
+    (
+        "of what a new consent forbids the counts are deleted too",
+        "        for key in [key for key in run.facts if journey.leaves[key].engagement]:\n"
+        "            del run.facts[key]\n",
+        "",
+    ),
+    (
+        "a new consent leaves counts that are no engagement",
+        "[key for key in run.facts if journey.leaves[key].engagement]",
+        "list(run.facts)",
+    ),
+    (
+        "a changed goal counts as reached from its stage on",
+        "run.peaked = best >= journey.goal_rank",
+        "run.peaked = False",
+    ),
+    (
+        "an unchanged goal stays as it was",
+        "    if old is None or old.goal != journey.definition.goal:\n",
+        "    if True:\n",
+    ),
+    (
+        "a goal that was reached in time is lost when the new one is not reached",
+        "run.goal = run.goal and run.peaked",
+        "run.goal = run.goal",
+    ),
+    (
+        "keep evaluates nothing",
+        '            if journey.definition.on_change == "reevaluate":\n',
+        '            if journey.definition.on_change != "finish":\n',
+    ),
+    (
+        "reevaluate evaluates the conditions anew",
+        '            if journey.definition.on_change == "reevaluate":\n',
+        "            if False:\n",
+    ),
+    (
+        "reevaluate looks at the rules of the present setback only",
+        "return setback in leaf.back if leaf.back is not None else",
+        "return True if leaf.back is not None else",
+    ),
+    (
+        "reevaluate looks at exits, setbacks and stages",
+        "else bool(leaf.exits or leaf.setbacks or leaf.stages)",
+        "else bool(leaf.setbacks or leaf.stages)",
+    ),
+    (
+        "timers are those of the new definition",
+        "            retime_all(scene, journey, run)\n",
+        "",
+    ),
+    (
+        "finish lets runs stay on their version",
+        '        if journey.on_change == "finish":\n',
+        "        if False:\n",
+    ),
+    (
+        "only finish lets runs stay on their version",
+        '        if journey.on_change == "finish":\n',
+        "        if True:\n",
+    ),
+    (
+        "a run that began two changes ago finishes on its own version",
+        "        mark = number(old.version) if old is not None else 0\n    if",
+        "        mark = number(old.version) if old is not None else 0\n"
+        "    else:\n        mark = number(switch.before[name, 0].version)  # type: ignore[union-attr]\n    if",
+    ),
+    (
+        "runs on older versions finish too",
+        "before[name] = (was, *older)",
+        "before[name] = (was,)",
+    ),
+    (
+        "without a definition no run can finish on it",
         "if v != version and known((name, v)))",
         "if v != version)",
     ),
     (
-        "runs on the version that comes back are on no older one",
+        "runs of a version that is in force again are on it",
         "if v != version and known((name, v)))",
         "if known((name, v)))",
     ),
     (
-        "runs that finish go on when their journey stays as it is",
-        "                stay[name] = older\n",
-        "                pass\n",
-    ),
-    ("a contact is brought up once", "state.epoch < self.epoch and", "state.epoch <= self.epoch and"),
-    ("an erased contact is left alone", "state.epoch < self.epoch and not state.erased", "state.epoch < self.epoch"),
-    (
-        "moves of a change come in order of journey names",
-        "for name in sorted(new.runs):",
-        "for name in sorted(new.runs, reverse=True):",
+        "an unchanged journey goes on finishing",
+        "            if older:\n                stay[name] = older\n",
+        "",
     ),
     (
-        "only journeys that changed are brought up",
+        "a journey that did not change is left alone",
+        "        if was == version and name in old:\n",
+        "        if False:\n",
+    ),
+    (
+        "a journey that comes back goes on",
+        "was = old.get(name) or gone.get(name)",
+        "was = old.get(name)",
+    ),
+    (
+        "a journey that comes back unchanged is brought up too",
+        "if was == version and name in old:",
+        "if was == version:",
+    ),
+    (
+        "a run that is over stays on no version",
+        "    if run.status != ACTIVE:\n        return False\n    mark = run.version\n",
+        "    mark = run.version\n",
+    ),
+    (
+        "a run that was brought up is on the version in force",
+        "            run.version = 0\n",
+        "",
+    ),
+    (
+        "each contact is brought up once",
+        "return state.epoch < self.epoch and not state.erased",
+        "return not state.erased",
+    ),
+    (
+        "an erased contact is not brought up",
+        "return state.epoch < self.epoch and not state.erased",
+        "return state.epoch < self.epoch",
+    ),
+    (
+        "a contact remembers the change that it was brought up to",
+        "    new.epoch = switch.epoch\n",
+        "",
+    ),
+    (
+        "journeys that did not change are left as they are",
         "if journey is None or (name, 0) not in switch.before:",
         "if journey is None:",
     ),
-    ("who is brought up is on the version in force", "            run.version = 0\n", ""),
     (
-        "timers are those of the new definition",
-        "            retime_all(scene, journey, run)\n            if",
-        "            if",
-    ),
-    ("reevaluate looks at every condition", 'if journey.definition.on_change == "reevaluate":', "if False:"),
-    ("keep moves nobody by facts", 'if journey.definition.on_change == "reevaluate":', "if True:"),
-    (
-        "engagement seen through a lens that is gone is gone",
+        "clicks that wait for their verdict outlive the change",
         "if key in lenses or lens.held}",
-        "}",
+        "if key in lenses}",
     ),
     (
-        "a new due time is found",
-        "    new.due = first_due(new)\n    return Step(new, tuple(scene.moves)",
-        "    return Step(new, tuple(scene.moves)",
-    ),
-    ("only active runs finish", "    if run.status != ACTIVE:\n        return False\n    mark", "    mark"),
-    ("a run is marked with the version that it finishes on", "    run.version = mark\n", ""),
-    (
-        "counts of conditions that are gone go",
-        "for key, fact in run.facts.items() if key in journey.leaves}",
-        "for key, fact in run.facts.items()}",
+        "clicks that no journey may see any more are forgotten",
+        "if key in lenses or lens.held}",
+        "if True}",
     ),
     (
-        "counts of unchanged conditions are kept",
-        "for key, fact in run.facts.items() if key in journey.leaves}",
-        "for key, fact in run.facts.items() if False}",
+        "the first timer after a change is known",
+        "    new.due = first_due(new)\n",
+        "",
     ),
     (
-        "consent that is asked for now deletes engagement",
-        "if consent is not None and register.consent_since(scene.state, consent) < 0:",
-        "if False:",
+        "runs that are over are not waited for",
+        "for name, run in state.runs.items() if run.version and run.status == ACTIVE)",
+        "for name, run in state.runs.items() if run.version)",
     ),
-    ("only engagement goes without consent", "if journey.leaves[key].engagement]:", "]:"),
-    ("a setback that is still there goes on", "if set_back and run.place in journey.setback_rank:", "if False:"),
-    ("who stays by name is not migrated", "elif set_back or journey.stages[stage].name != run.place:", "else:"),
-    ("another goal is judged anew", "if old is None or old.goal != journey.definition.goal:", "if False:"),
-    ("the same goal is reached once", "if old is None or old.goal != journey.definition.goal:", "if True:"),
-    ("a stage stays by its name", "    if name in journey.rank:\n        return journey.rank[name]\n", ""),
-    ("the nearest lower stage that exists", "for known in reversed(lower) if known", "for known in lower if known"),
-    ("lower than the stage that is gone", "lower = names[: names.index(name)] if", "lower = names if"),
+    (
+        "a change acts at the clock of its point",
+        "return Switch(epoch, clock, program, before)",
+        "return Switch(epoch, clock + 1_000_000, program, before)",
+    ),
+)
+
+ACTIVATION = _of(
+    "engine/definitions.py",
+    (
+        "a definition in force stays stored",
+        "found = {*self.versions.items(), *self.parked.items()}",
+        "found = {*self.parked.items()}",
+    ),
+    (
+        "the definition of a journey that is gone stays stored",
+        "found = {*self.versions.items(), *self.parked.items()}",
+        "found = {*self.versions.items()}",
+    ),
+    (
+        "what contacts are being brought up from stays stored",
+        "        if self.slot is not None:\n",
+        "        if False:\n",
+    ),
+    (
+        "what runs finish on stays stored",
+        "        found |= {(name, version) for name, counts in self.stays.items() for version in counts}\n",
+        "",
+    ),
+    (
+        "a change begins at the first contact",
+        "slot=0 if before else None",
+        "slot=1 if before else None",
+    ),
+    (
+        "a change that concerns nobody is done at once",
+        "slot=0 if before else None",
+        "slot=0",
+    ),
+    (
+        "a journey that is gone is remembered",
+        "parked = {name: version for name, version in old.items() if name not in versions}",
+        "parked: dict[str, str] = {}",
+    ),
+    (
+        "a journey that is there is not remembered as gone",
+        "parked = {name: version for name, version in old.items() if name not in versions}",
+        "parked = dict(old)",
+    ),
+    (
+        "the old one is dropped when nobody is left",
+        "for version, n in counts.items() if n > 0} for name, counts in stays.items()}",
+        "for version, n in counts.items()} for name, counts in stays.items()}",
+    ),
+    (
+        "runs that end on an older version are counted",
+        "n + finished.get((name, number(version)), 0)",
+        "n",
+    ),
+    (
+        "counts of an older version go on over the next change",
+        "now.stays.get(name, {}).get(version, 0)",
+        "0",
+    ),
+    (
+        "no older version is dropped while contacts are brought up",
+        "    if slot is None:\n        before = {}\n",
+        "    if True:\n        before = before if slot is not None else {}\n",
+    ),
+    (
+        "a change goes on where it stands",
+        "slot, slots = listing.next_slot, listing.slots",
+        "slot, slots = None, listing.slots",
+    ),
+    (
+        "a text that means something else by now is no definition",
+        "if journey is not None and (journey.name, journey.version) == version else None",
+        "if journey is not None else None",
+    ),
 )
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -1181,4 +1397,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *SIMULATE,
     *PARSE,
     *SWITCH,
+    *ACTIVATION,
 )

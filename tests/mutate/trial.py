@@ -1,7 +1,7 @@
 """One trial: the package with one change in it, and whether a test sees it.
 
 The changed package is a copy in a temporary folder: links to all that the change leaves alone, and a copy of the
-``journey`` folder. The tests run from the working tree, in a process of their own.
+folder that has the changed file. The tests run from the working tree, in a process of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SUITES = (
     "tests/scenarios",
     "tests/unit/journey",
     "tests/properties/test_journey_laws.py",
+    "tests/unit/engine/test_definitions.py",
     "tests/properties/test_switch_laws.py",
 )
 """In order of how soon they find a fault."""
@@ -43,12 +44,12 @@ class Verdict:
 
 def pieces_found(mutation: Mutation) -> int:
     """How often the piece stands in its file; the table is true when it is once."""
-    return (PACKAGE / "journey" / mutation.file).read_text(encoding="utf-8").count(mutation.piece)
+    return (PACKAGE / mutation.path).read_text(encoding="utf-8").count(mutation.piece)
 
 
 def changed_source(mutation: Mutation) -> str:
     """The text of the file with the change in it."""
-    source = (PACKAGE / "journey" / mutation.file).read_text(encoding="utf-8")
+    source = (PACKAGE / mutation.path).read_text(encoding="utf-8")
     return source.replace(mutation.piece, mutation.replacement, 1)
 
 
@@ -57,14 +58,15 @@ def run_trial(mutation: Mutation | None, suites: tuple[str, ...] = SUITES) -> Ve
     with TemporaryDirectory(prefix="stagepost-mutation-") as folder:
         copy = Path(folder) / "stagepost"
         copy.mkdir()
+        changed = mutation.path.partition("/")[0] if mutation is not None else "journey"
         for part in PACKAGE.iterdir():
-            if part.name not in ("journey", "__pycache__"):
+            if part.name not in (changed, "__pycache__"):
                 (copy / part.name).symlink_to(part)
         # What was compiled before stays good, but for the changed file: two texts of one size and second look alike.
-        stem = mutation.file.removesuffix(".py") if mutation is not None else None
-        shutil.copytree(PACKAGE / "journey", copy / "journey", ignore=shutil.ignore_patterns(f"{stem}.*.pyc"))
+        stem = Path(mutation.file).stem if mutation is not None else None
+        shutil.copytree(PACKAGE / changed, copy / changed, ignore=shutil.ignore_patterns(f"{stem}.*.pyc"))
         if mutation is not None:
-            (copy / "journey" / mutation.file).write_text(changed_source(mutation), encoding="utf-8")
+            (copy / mutation.path).write_text(changed_source(mutation), encoding="utf-8")
         return _run(Path(folder), suites)
 
 

@@ -12,7 +12,7 @@ from tests.mutate.trial import PACKAGE, Verdict, changed_source, pieces_found, r
 
 @pytest.mark.parametrize("mutation", [pytest.param(m, id=f"{m.file}: {m.rule}") for m in MUTATIONS])
 def test_each_change_finds_its_piece_once_and_leaves_a_different_program(mutation: Mutation) -> None:
-    source = (PACKAGE / "journey" / mutation.file).read_text(encoding="utf-8")
+    source = (PACKAGE / mutation.path).read_text(encoding="utf-8")
 
     assert 1 == pieces_found(mutation)
     assert ast.dump(ast.parse(source)) != ast.dump(ast.parse(changed_source(mutation)))

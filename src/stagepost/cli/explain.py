@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stagepost.journey.compile import Program
     from stagepost.journey.definition import Journey
     from stagepost.journey.explain import Due, Lack, Standing, Stayed
+    from stagepost.journey.nearest import Near, Seen
     from stagepost.journey.state import ContactState
     from stagepost.settings import Settings
 
@@ -61,7 +62,8 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Say why a contact is where it is, and what comes next.
 
-        What moved it, what is due, and what is missing for each higher stage.
+        What moved it, with rule and line; what is due; which setbacks come nearer; what is missing for each higher
+        stage, and the newest event that came near and did not count.
 
         Example: stagepost explain c-8841 --journey webinar-nurture
         """
@@ -155,7 +157,7 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
         else:
             data(f"{contact}: erased at {rfc3339(known.state.erased)}; later events are refused")
         return
-    found = standings(known.program, known.state, known.clock)
+    found = standings(known.program, known.state, known.clock, _seen(known, contact))
     if journey is not None and journey not in {each.journey for each in found}:
         note(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
         leave(FAILED)
@@ -175,6 +177,22 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
             moved = ", ".join(f"{m.journey}: {m.source or 'none'} -> {m.to}" for m in _moved_by(known, event.id))
             where = " ".join(filter(None, (event.campaign, _place(event.url))))
             data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
+
+
+def _seen(known: _Known, contact: str) -> Seen:
+    """The events that are at hand; without any the clicks that moved the contact, of which not all is kept."""
+    from stagepost.events import Event, parse_rfc3339
+    from stagepost.journey.nearest import Seen
+
+    if known.events:
+        return Seen(known.events)
+    clicks = []
+    for move in known.moves:
+        if move.cause is not None and move.cause[1] == "email.clicked":
+            id_, type_, campaign, url = move.cause
+            event = Event(id=id_, type=type_, occurred_at=move.at, contact=contact, campaign=campaign, url=url)
+            clicks.append((event, parse_rfc3339(move.at)))
+    return Seen(clicks, whole=False)
 
 
 def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
@@ -200,6 +218,12 @@ def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
         data(f"    {rfc3339(due.at)}  {due.kind}  ({_rule_text(due.rule, due.line)})")
     if standing.returns is not None:
         data(f"  {standing.returns}")
+    if standing.approaching:
+        data("  approaching")
+    for setback in standing.approaching:
+        data(f"    {setback.target}  ({_rule_text(setback.rule, setback.line)})")
+        for lack in setback.missing:
+            _print_lack(lack, "      ")
     if standing.stayed:
         data("  missing")
     for stayed in standing.stayed:
@@ -212,8 +236,18 @@ def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
 
 def _print_lack(lack: Lack, indent: str) -> None:
     data(f"{indent}{lack.condition}: {lack.have}")
+    if lack.near is not None:
+        data(f"{indent}  nearest: {_near_text(lack.near)}")
     for part in lack.parts:
         _print_lack(part, indent + "  ")
+
+
+def _near_text(near: Near) -> str:
+    from stagepost.events import rfc3339
+
+    event = " ".join(filter(None, (near.type, near.campaign, near.url)))
+    tried = f" ({', '.join(near.tried)})" if near.tried else ""
+    return f"{rfc3339(near.at)}  {event}: {near.why}{tried}"
 
 
 def _why(known: _Known, standing: Standing) -> list[Told]:
@@ -272,6 +306,7 @@ def _standing_json(known: _Known, standing: Standing) -> dict[str, object]:
         "goal": standing.goal,
         "why": [_told_json(known, move) for move in _why(known, standing)],
         "next": [_due_json(due) for due in standing.next],
+        "approaching": [_stayed_json(setback) for setback in standing.approaching],
         "missing": [_stayed_json(stayed) for stayed in standing.stayed],
         "returns": standing.returns,
     }
@@ -311,7 +346,25 @@ def _stayed_json(stayed: Stayed) -> dict[str, object]:
 
 
 def _lack_json(lack: Lack) -> dict[str, object]:
-    return {"condition": lack.condition, "have": lack.have, "parts": [_lack_json(part) for part in lack.parts]}
+    return {
+        "condition": lack.condition,
+        "have": lack.have,
+        "parts": [_lack_json(part) for part in lack.parts],
+        "near": None if lack.near is None else _near_json(lack.near),
+    }
+
+
+def _near_json(near: Near) -> dict[str, object]:
+    from stagepost.events import rfc3339
+
+    return {
+        "at": rfc3339(near.at),
+        "type": near.type,
+        "campaign": near.campaign,
+        "url": near.url,
+        "why": near.why,
+        "tried": list(near.tried),
+    }
 
 
 def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:

@@ -55,6 +55,10 @@ class MirrorKeys:
         """What comes before a contact id: list of its last moves, packed (``engine/story.py``); not state."""
         return f"{self._tag(partition)}:s:"
 
+    def retold(self, partition: int) -> str:
+        """Text: how far the stories were told again after a loss (``retelling.py``)."""
+        return f"{self._tag(partition)}:r"
+
     def timers(self, partition: int) -> str:
         """Sorted set of state key by next due time in micros (exact: a double holds them below the year 2255)."""
         return f"{self._tag(partition)}:t"

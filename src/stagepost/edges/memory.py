@@ -50,12 +50,14 @@ class MemoryMirror:
         self.timers: dict[int, dict[str, int]] = {}
         self.stories: dict[tuple[int, str], list[bytes]] = {}
         self.attempts: dict[int, tuple[Attempt, str]] = {}
+        self.marks: dict[int, bytes] = {}
         self._lock = threading.Lock()
 
     def flush(self) -> None:
         """Everything is gone, as after FLUSHALL."""
         with self._lock:
-            self.checkpoints, self.values, self.timers, self.stories, self.attempts = {}, {}, {}, {}, {}
+            self.checkpoints, self.values, self.timers, self.stories = {}, {}, {}, {}
+            self.attempts, self.marks = {}, {}
 
     def check(self) -> None:
         """Never too old."""
@@ -135,6 +137,21 @@ class MemoryMirror:
 
     def story(self, partition: int, contact: str) -> Sequence[bytes]:
         return tuple(self.stories.get((partition, contact), ()))
+
+    def retell(self, partition: int, nonce: str, told: Sequence[Told], mark: bytes) -> bool:
+        with self._lock:
+            at = self.checkpoints.get(partition)
+            if at is None or at.nonce != nonce:
+                return False
+            for contact, move in told:
+                kept = self.stories.get((partition, contact), [])
+                if len(kept) < STORY and move not in kept:
+                    self.stories[partition, contact] = [move, *kept]
+            self.marks[partition] = mark
+            return True
+
+    def retold(self, partition: int) -> bytes | None:
+        return self.marks.get(partition)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -68,6 +68,7 @@ class RedisMirror:
         self._list = _script(client, "keys.lua")
         self._tell = _script(client, "story.lua")
         self._end_attempt = _script(client, "attempt.lua")
+        self._retell = _script(client, "retell.lua")
         self._checked = False
 
     def check(self) -> None:
@@ -224,6 +225,22 @@ class RedisMirror:
     def story(self, partition: int, contact: str) -> Sequence[bytes]:
         with _routed("reading the moves of a contact"):
             found: list[bytes] = self._client.lrange(self._keys.stories(partition) + contact, 0, -1)  # type: ignore[assignment]
+        return found
+
+    def retell(self, partition: int, nonce: str, told: Sequence[Told], mark: bytes) -> bool:
+        keys = [self._keys.checkpoint(partition), self._keys.retold(partition)]
+        pieces = [told[start : start + self.piece] for start in range(0, len(told), self.piece)] or [()]
+        for number, piece in enumerate(pieces, start=1):
+            # The mark comes last: a piece that failed is told again.
+            args: list[Any] = [nonce, mark if number == len(pieces) else b"", self._keys.stories(partition), STORY]
+            with _routed("telling the moves of contacts again"):
+                if not self._retell(keys, args + [each for pair in piece for each in pair]):
+                    return False
+        return True
+
+    def retold(self, partition: int) -> bytes | None:
+        with _routed("asking which moves were told again"):
+            found: bytes | None = self._client.get(self._keys.retold(partition))  # type: ignore[assignment]
         return found
 
     def close(self) -> None:

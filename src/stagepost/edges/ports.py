@@ -360,6 +360,15 @@ class Mirror(Protocol):
         """What was told of a contact, the oldest first; a move may be there twice."""
         ...
 
+    def retell(self, partition: int, nonce: str, told: Sequence[Told], mark: bytes) -> bool:
+        """Add moves, the newest first, before what is told of contacts: those not there yet, where there is room. Then
+        note ``mark``. False, and no more is done, where the checkpoint has another nonce or is not there."""
+        ...
+
+    def retold(self, partition: int) -> bytes | None:
+        """The last ``mark``."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -25,6 +25,7 @@ from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.ports import ChangeKind, Counters, Log, Membership, Mirror
 from stagepost.edges.restore import Readers, Restore, RestoreSettings
+from stagepost.edges.retelling import Retelling
 from stagepost.edges.roles import Status
 from stagepost.edges.transactions import ATTEMPTS, DIVISIBLE_ATTEMPTS, Kind, Transactions, Written
 from stagepost.edges.versions import require_librdkafka
@@ -94,10 +95,14 @@ def kafka_runner(
     """A runner on real parts, with ``mirror`` in place of Redis if given. Connects to nothing before ``run``. Raises
     Outdated."""
     require_librdkafka()
-    log = KafkaLog(kafka, config.role, config.instance, config.prefix, processor.input)
+
+    def new_log() -> KafkaLog:
+        return KafkaLog(kafka, config.role, config.instance, config.prefix, processor.input)
+
     if mirror is None:
         mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role), config.piece)
-    return Runner(config, processor, log, mirror, counters, failpoint)
+    retelling = Retelling(new_log, mirror) if mirror is not None and Topic.TRANSITIONS in config.topics else None
+    return Runner(config, processor, new_log(), mirror, counters, failpoint, retelling)
 
 
 @dataclass(eq=False)
@@ -139,6 +144,7 @@ class Runner:
         mirror: Mirror | None,
         counters: Counters,
         failpoint: Callable[[str], None] = lambda name: None,
+        retelling: Retelling | None = None,
     ) -> None:
         """A Stateless processor can do without ``mirror``. ``failpoint`` is called with the name of each step (5)."""
         self._config = config
@@ -147,6 +153,7 @@ class Runner:
         self._mirror = mirror
         self._counters = counters
         self._at = failpoint
+        self._retelling = retelling
         self._stop = threading.Event()
         self._polled_at = time.monotonic()
         self._joined = False
@@ -379,6 +386,8 @@ class Runner:
                     count=owned.care.deaths,
                     records=owned.care.limit,
                 )
+            if self._retelling is not None and owned.checkpoint is not None:
+                self._retelling.want(partition, owned.checkpoint)
             self._counters.observe("restore_duration_seconds", now - restoring.since)
             self._log.info(
                 "partition ready",
@@ -688,6 +697,8 @@ class Runner:
 
     def close(self) -> None:
         """Apply what was committed, leave the group. Whatever hangs is left behind: the process is about to end."""
+        if self._retelling is not None:
+            self._retelling.close()
         if self._work is not None:
             self._work.close(_CLOSE_S)
         if hasattr(self, "_transactions"):

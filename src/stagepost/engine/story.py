@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from stagepost.events import Transition
+from stagepost.journey.state import unpack
 
 STORY = 20
 """Moves kept of a contact (design.md 10)."""
@@ -55,6 +56,11 @@ def told_of(move: Transition) -> Told:
         None if timer is None else (timer.name, timer.due),
         move.late,
     )
+
+
+def may_be_told(state: bytes | None) -> bool:
+    """Whether moves of a contact with this packed state may be shown: not of one who is erased, or was for long."""
+    return state is not None and not unpack(state).erased
 
 
 def pack_told(told: Told) -> bytes:

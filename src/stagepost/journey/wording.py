@@ -1,4 +1,4 @@
-"""Conditions in words: the labels of ``graph``, short enough for an arrow and exact enough to be checked.
+"""Conditions in words: labels of ``graph``, lines of ``explain``: short enough for an arrow, and exact enough to check.
 
 Uses the words of the file, so that a reader finds the rule again. May not contain: line breaks, markup.
 """
@@ -57,8 +57,22 @@ def words_of(condition: Condition) -> str:
     if isinstance(condition, After):
         return f"{duration_text(condition.span)} after the run began"
     if isinstance(condition, Unsubscribed):
-        return f"unsubscribed {_scopes(condition.scopes)}" + _send(condition.after_send, condition.campaign)
+        return f"unsubscribed {scope_words(condition.scopes)}" + _send(condition.after_send, condition.campaign)
     return _head(condition) + _options(condition)
+
+
+_ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def ordinal(n: int) -> str:
+    """
+    >>> ordinal(3), ordinal(11), ordinal(22)
+    ('third', '11th', '22nd')
+    """
+    if n < len(_ORDINALS):
+        return _ORDINALS[n]
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th") if n % 100 not in (11, 12, 13) else "th"
+    return f"{n}{suffix}"
 
 
 def _nested(condition: Condition) -> str:
@@ -73,12 +87,12 @@ def _head(condition: EventIs | Clicked | Opened | Subscribed) -> str:
     if isinstance(condition, Opened):
         return "opened any"
     if isinstance(condition, Subscribed):
-        return f"subscribed {_scopes(condition.scopes)}"
+        return f"subscribed {scope_words(condition.scopes)}"
     return f"clicked {'any' if condition.links is None else ' or '.join(condition.links)}"
 
 
 def _options(condition: EventIs | Clicked | Opened | Subscribed) -> str:
-    where = "".join(f"{' where' if not i else ' and'} {_test(test)}" for i, test in enumerate(condition.where))
+    where = "".join(f"{' where' if not i else ' and'} {test_words(test)}" for i, test in enumerate(condition.where))
     return where + _send(condition.after_send, condition.campaign) + _counting(condition.counting)
 
 
@@ -97,7 +111,8 @@ def _counting(counting: Counting) -> str:
     return times + within + (", per campaign" if counting.per_campaign else "")
 
 
-def _test(test: FieldTest) -> str:
+def test_words(test: FieldTest) -> str:
+    """One test of ``where``."""
     if isinstance(test.value, tuple):
         return f"{test.path} in {', '.join(map(_value, test.value))}"
     if test.operator == "exists":
@@ -109,7 +124,8 @@ def _value(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _scopes(pattern: ScopePattern) -> str:
+def scope_words(pattern: ScopePattern) -> str:
+    """Which subscription scopes are meant."""
     if pattern.reach != "scope":
         return pattern.reach
     return f"{pattern.scope}:{pattern.id}" if pattern.scope is not None else str(pattern.id)

@@ -65,7 +65,7 @@ def assemble(
         return Rejected(Reason.NO_CONTACT, "neither a contact key in the metadata nor an address", part)
     cut: set[str] = set()
     metadata = _metadata(facts.metadata, cut)
-    extra = {
+    extra: dict[str, Any] = {
         name: value if value.__class__ is not str or len(value) <= _SHORT else _cut(name, value, cut)
         for name, value in facts.extra.items()
         if value is not None

@@ -78,7 +78,7 @@ def test_json_says_the_same_in_one_object(folder: Path) -> None:
             "to": "buyer",
             "rule": "stages.buyer",
             "line": 5,
-            "missing": [{"condition": "order.completed", "have": "not yet", "parts": []}],
+            "missing": [{"condition": "order.completed", "have": "not yet", "parts": [], "near": None}],
         }
     ]
     assert [event["moved"] for event in found["events"]] == [["path: none -> joined"], [], ["path: joined -> reader"]]
@@ -99,3 +99,51 @@ def test_an_unknown_contact_or_journey_ends_with_1(folder: Path) -> None:
 
 def test_history_is_for_what_lies_on_servers(folder: Path) -> None:
     assert run(folder, "a", "--history").exit_code == 2
+
+
+NEARING = """journey: path
+links: {pricing: example.com/pricing/**}
+stages:
+  - joined: contact.subscribed
+  - keen: {clicked: pricing}
+setbacks:
+  - cold: {no_click: {sends: 3, grace: 2d}}
+recover: {clicked: any}
+"""
+
+
+def test_it_says_which_setback_comes_nearer_and_what_did_not_count(folder: Path) -> None:
+    (folder / "path.yaml").write_text(NEARING)
+    sent = {
+        "id": "s",
+        "type": "email.delivered",
+        "occurred_at": "2026-03-07T10:00:00Z",
+        "campaign": "n",
+        "contact": "a",
+    }
+    with (folder / "events.ndjson").open("a") as events:
+        events.write("\n" + json.dumps(sent))
+    lines = run(folder, "a").stdout.splitlines()
+    so_far = "1 of 3 sends without a click since 2026-03-03T10:00:00.000Z"
+    assert lines[lines.index("  approaching") : lines.index("events")] == [
+        "  approaching",
+        "    cold  (setbacks.cold, line 7)",
+        f"      no click in 3 sends, 2d grace: {so_far}, the third makes it cold 2d later",
+        "  missing",
+        "    keen  (stages.keen, line 5)",
+        "      clicked pricing: not yet",
+        "        nearest: 2026-03-03T10:00:00.000Z  email.clicked https://example.com/y: "
+        "its URL is under none of the links (pricing example.com/pricing/**)",
+    ]
+    (path,) = json.loads(run(folder, "a", "--json").stdout)["journeys"]
+    (setback,) = path["approaching"]
+    assert (setback["to"], setback["rule"], setback["line"]) == ("cold", "setbacks.cold", 7)
+    assert setback["missing"][0]["have"] == f"{so_far}, the third makes it cold 2d later"
+    assert path["missing"][0]["missing"][0]["near"] == {
+        "at": "2026-03-03T10:00:00.000Z",
+        "type": "email.clicked",
+        "campaign": None,
+        "url": "https://example.com/y",
+        "why": "its URL is under none of the links",
+        "tried": ["pricing example.com/pricing/**"],
+    }

@@ -10,6 +10,7 @@ from tests.scenarios.story import START, click, event, flat, sent, span
 from stagepost.events import Event, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.explain import Due, Standing, standings
+from stagepost.journey.nearest import Near, Seen
 from stagepost.journey.parse import parse_journey
 from stagepost.journey.simulate import Simulation
 
@@ -49,7 +50,7 @@ def lacks(condition: str, *events: Event | list[Event]) -> list[tuple[str, str]]
         ("{clicked: any, times: 4, per: campaign, within: 2d}", "1 of 4 campaigns"),
         ("{unsubscribed: any}", "no such withdrawal"),
         ("{after: 9d}", f"due {rfc3339(START + span('9d'))}"),
-        ("{missed: {first: page.seen, then: order.completed, within: 2d}}", "its timer does not run"),
+        ("{missed: {first: page.seen, then: order.completed, within: 2d}}", "waits for page.seen"),
     ],
 )
 def test_a_condition_that_does_not_hold_says_how_far_it_has_come(condition: str, have: str) -> None:
@@ -165,3 +166,76 @@ def test_without_a_run_every_stage_is_ahead_or_with_enter_first_the_first() -> N
     assert [s.target for s in standing(text, seen).stayed] == ["joined", "next"]
     found = standing(text + "enter: first\n", seen)
     assert ([s.target for s in found.stayed], found.status, found.run) == (["joined"], "none", 0)
+
+
+NEARING = """journey: j
+sends: ["n-*"]
+stages:
+  - joined: contact.subscribed
+  - buyer: order.completed
+setbacks:
+  - cold: {no_click: {sends: 3, grace: 2d}, from: [joined]}
+  - dormant: {quiet: 14d}
+  - lost: {missed: {first: page.seen, then: order.completed, within: 5d}}
+  - worn: {event: email.deferred, times: 3}
+  - off: {unsubscribed: any}
+recover: {clicked: any}
+"""
+
+
+def approaching(*events: Event | list[Event], until: str | None = None) -> list[tuple[str, int | None, str]]:
+    found = standing(NEARING, [event("0d", "contact.subscribed"), *events], until)
+    return [(each.target, each.line, each.missing[0].have) for each in found.approaching]
+
+
+def at(offset: str) -> str:
+    return rfc3339(START + span(offset))
+
+
+def test_a_setback_that_has_come_some_way_is_approaching_with_what_it_still_takes() -> None:
+    quiet = ("dormant", 8, f"due {at('14d')}, quiet since {at('0d')}")
+    assert approaching() == [quiet]
+    sends = [sent("1d", "n-1"), sent("2d", "n-2")]
+    after_two = f"2 of 3 sends without a click since {at('0d')}, the third makes it cold 2d later"
+    assert approaching(*sends) == [("cold", 7, after_two), quiet]
+    after_three = f"3 of 3 sends without a click since {at('0d')}, due {at('5d')}"
+    assert approaching(*sends, sent("3d", "n-3"))[0] == ("cold", 7, after_three)
+    seen = [("lost", 9, f"due {at('6d')}, page.seen came at {at('1d')}")]
+    assert approaching(event("1d", "page.seen"))[1:] == seen
+    assert approaching(event("1d", "email.deferred"))[1:] == [("worn", 10, "1 of 3")]
+
+
+def test_a_click_begins_the_count_of_sends_anew() -> None:
+    found = approaching(sent("1d", "n-1"), click("2d"), sent("3d", "n-2"))
+    assert found[0][2] == f"1 of 3 sends without a click since {at('2d')}, the third makes it cold 2d later"
+
+
+def test_a_setback_approaches_only_where_it_can_strike() -> None:
+    bought = [event("1d", "order.completed"), sent("2d", "n-1")]
+    assert [target for target, _, _ in approaching(*bought)] == ["dormant"]
+    in_dormant = approaching(sent("1d", "n-1"), event("1d", "page.seen"), event("2d", "email.deferred"), until="15d")
+    assert [target for target, _, _ in in_dormant] == ["worn"]
+
+
+def test_after_an_exit_no_setback_approaches() -> None:
+    text = NEARING + "exits:\n  - gone: email.complained\n"
+    gone = [event("0d", "contact.subscribed"), sent("1d", "n-1"), event("2d", "email.complained")]
+    assert standing(text, gone).approaching == ()
+
+
+def test_what_came_near_stands_beside_what_is_missing() -> None:
+    text = LADDER.replace("CONDITION", "{any: [{clicked: pricing}, order.completed]}")
+    journey = parse_journey(text, "j.yaml").journey
+    assert journey is not None
+    simulation = Simulation(compile_program([journey]))
+    other = click("1d", "https://example.com/blog?token=x")
+    pairs = [(each, parse_rfc3339(each.occurred_at)) for each in (event("0d", "contact.subscribed"), other)]
+    for _ in simulation.run(pairs):
+        pass
+    (found,) = standings(simulation.program, simulation.states["c"], simulation.clock, Seen(pairs))
+    (lack,) = found.stayed[0].missing
+    why = "its URL is under none of the links"
+    near = Near(
+        START + span("1d"), "email.clicked", None, "https://example.com/blog", why, ("pricing example.com/pricing",)
+    )
+    assert [part.near for part in lack.parts] == [near, None]
