@@ -10,7 +10,6 @@ contain: a client, a decision about a stage or a rate, a state.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
@@ -19,6 +18,8 @@ from typing import Any
 
 import structlog
 
+from stagepost.edges.applier import Applier
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import Drop, PartitionsChanged, SlowDown, Stop
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
@@ -28,7 +29,7 @@ from stagepost.edges.restore import Readers, Restore, RestoreSettings
 from stagepost.edges.roles import Status
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
-from stagepost.edges.work import Owned, StatefulWork, StatelessWork, Work
+from stagepost.edges.work import NewApplier, Owned, StatefulWork, StatelessWork, Work
 from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
 from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
 
@@ -116,16 +117,24 @@ class Runner:
         mirror: Mirror | None,
         counters: Counters,
         failpoint: Callable[[str], None] = lambda name: None,
+        clock: Clock = REAL,
+        new_applier: NewApplier = Applier,
+        watchdog: Watchdog | None = None,
     ) -> None:
-        """``mirror`` for a Stateful processor only. ``failpoint`` is called with the name of each step (5)."""
+        """``mirror`` for a Stateful processor only. ``failpoint`` is called with the name of each step (5).
+
+        Who plays turn by turn brings a clock of its own, and an applier and a watchdog without threads.
+        """
         self._config = config
         self._processor = processor
         self._log_port = log
         self._mirror = mirror
         self._counters = counters
         self._at = failpoint
+        self._clock = clock
+        self._new_applier = new_applier
         self._stop = threading.Event()
-        self._polled_at = time.monotonic()
+        self._polled_at = self._clock.monotonic()
         self._joined = False
         self._running: dict[int, Owned] = {}
         self._restoring: dict[int, _Restoring] = {}
@@ -137,7 +146,7 @@ class Runner:
         self._undecided: dict[int, _Undecided] = {}
         self._guards: dict[int, DeadLetterGuard] = {}
         self._work: Work | None = None
-        self._watchdog = Watchdog()
+        self._watchdog = watchdog or Watchdog()
         self._log = structlog.get_logger(__name__).bind(role=config.role, instance=config.instance)
 
     @property
@@ -192,6 +201,7 @@ class Runner:
             budget_s=0.6 * config.transaction_timeout_s,
             failpoint=self._at,
             stopping=self._stop.is_set,
+            clock=self._clock,
         )
         # Before joining the group: what a former process of this name left open ends now and not at its timeout.
         self._transactions.open()
@@ -200,7 +210,7 @@ class Runner:
         config = self._config
         processor: Any = self._processor
         if state is None:
-            return StatelessWork(processor, self._intake, config.start_from)
+            return StatelessWork(processor, self._intake, config.start_from, self._clock)
         mirror = self._mirror
         if mirror is None:
             raise ValueError(f"role {config.role} has state, hence needs a mirror")
@@ -227,11 +237,13 @@ class Runner:
                 readers,
                 due_of=processor.due,
                 new_nonce=lambda: uuid.uuid4().hex,
-                wall_us=_wall_us,
                 failpoint=self._at,
+                clock=self._clock,
             )
 
-        return StatefulWork(processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._at)
+        return StatefulWork(
+            processor, mirror, self._counters, restore, readers, partitions, self._at, self._clock, self._new_applier
+        )
 
     def turn(self) -> None:
         """One poll, and all that follows from it."""
@@ -239,7 +251,7 @@ class Runner:
         self._hold_back(self._work.full())
         busy = self._restoring or self._held or self._hurried
         records = self._intake.poll(self._config.batch, _BUSY_POLL_S if busy else _POLL_S)
-        self._polled_at = now = time.monotonic()
+        self._polled_at = now = self._clock.monotonic()
         self._take_changes(now)
         batches = self._sorted_out(records, now)
         if batches:
@@ -313,7 +325,7 @@ class Runner:
         """R: the partition is ours, but has to be restored before its next batch."""
         self._log.warning("partition is restored again", partition=owned.number, reason=reason)
         self._intake.halt(owned.number)
-        self._begin_restore(owned.number, time.monotonic())
+        self._begin_restore(owned.number, self._clock.monotonic())
 
     def _advance_restores(self) -> None:
         assert self._work is not None
@@ -325,7 +337,7 @@ class Runner:
                 owned: Owned = finished.value
             self._intake.start(partition, owned.next_offset)
             del self._restoring[partition]
-            now = time.monotonic()
+            now = self._clock.monotonic()
             owned.active_at = now
             self._running[partition] = owned
             if self._held:
@@ -408,7 +420,7 @@ class Runner:
             if plan.after:
                 self._publisher.publish(plan.after)
         self._counters.observe("batch_records", sum(map(len, batches.values())))
-        self._counters.observe("batch_duration_seconds", time.monotonic() - began)
+        self._counters.observe("batch_duration_seconds", self._clock.monotonic() - began)
 
     def _plan(self, partition: int, batch: Sequence[Record]) -> PartitionPlan | None:
         assert self._work is not None
@@ -448,7 +460,7 @@ class Runner:
         for name, delays in plan.delays.items():
             for delay_s in delays:
                 self._counters.observe(name, delay_s)
-        now_us = _wall_us() if plan.caused_at else 0
+        now_us = self._clock.wall_us() if plan.caused_at else 0
         for at in plan.caused_at:
             self._counters.observe("event_to_transition_seconds", max(0.0, (now_us - at) / 1_000_000))
 
@@ -461,7 +473,7 @@ class Runner:
             lag = self._intake.lag(owned.number, owned.next_offset)
             behind_s = 0.0 if lag == 0 else -1.0
             if lag and owned.broker_us:
-                behind_s = max(0.0, (_wall_us() - owned.broker_us) / 1_000_000)
+                behind_s = max(0.0, (self._clock.wall_us() - owned.broker_us) / 1_000_000)
             counters.set("consumer_lag_records", -1 if lag is None else lag, topic, label)
             counters.set("consumer_lag_seconds", behind_s, topic, label)
             if owned.broker_us:
@@ -501,7 +513,3 @@ class Runner:
             closing.start()
             closing.join(_CLOSE_S)
         self._watchdog.close()
-
-
-def _wall_us() -> int:
-    return time.time_ns() // 1000
