@@ -1,4 +1,4 @@
-"""Brings committed batches into the mirror, in order and beside the loop: a short queue, and a thread that works it off.
+"""Brings committed batches into the mirror, in order and beside the loop: a short queue, worked off by a thread.
 
 While Redis is away the first one is tried again and again; the queue then fills, and the loop holds its input back.
 """
