@@ -6,7 +6,6 @@ batch. It is read by the product's reader, and restored, with a wipe before, by 
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -241,7 +240,6 @@ class _Restoring:
                 readers,
                 due_of=self._processor.due,
                 new_nonce=lambda: uuid.uuid4().hex,
-                wall_us=lambda: time.time_ns() // 1000,
                 failpoint=lambda name: None,
             ).steps()
             for partition in range(PARTITIONS)
