@@ -126,6 +126,8 @@ class Restore:
     wall_us: Callable[[], int]
     """Only to judge the age of a mirror. A clock that is ahead costs a rebuild."""
     failpoint: Callable[[str], None]
+    forgets: Callable[[bytes], bool] = lambda value: False
+    """Whether a state stands for somebody of whom no story may be kept."""
     _log: Any = field(default_factory=lambda: structlog.get_logger(__name__))
 
     def steps(self) -> Steps:
@@ -282,6 +284,10 @@ class Restore:
         changes: list[StateChange] = [
             (key, value, None if value is None else self.due_of(value)) for key, value in states.items()
         ]
+        # First: should this process end in between, whoever restores next comes by here again.
+        gone = [(key, b"") for key, value in states.items() if value is not None and self.forgets(value)]
+        if gone:
+            self.mirror.tell(self.partition, gone)
         return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
 
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:

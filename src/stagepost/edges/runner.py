@@ -229,6 +229,7 @@ class Runner:
                 new_nonce=lambda: uuid.uuid4().hex,
                 wall_us=_wall_us,
                 failpoint=self._at,
+                forgets=processor.forgets,
             )
 
         return StatefulWork(processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._at)

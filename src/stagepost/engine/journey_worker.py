@@ -59,6 +59,9 @@ HEARTBEAT = 5 * MICROS
 PROGRAMS = 16
 """Compiled programs kept beside the worker's own: partitions change together, so that there are one or two."""
 
+MARKER_LIMIT = 64
+"""Packed bytes of the state of an erased contact: two times, and fields without content."""
+
 _SKIPPED = {
     Outcome.LATE: "late",
     Outcome.DUPLICATE: "duplicate",
@@ -128,6 +131,10 @@ class JourneyProcessor:
 
     def due(self, value: bytes) -> int | None:
         return None if value[:1] == bytes([RESERVED]) else next_due(unpack(value))
+
+    def forgets(self, value: bytes) -> bool:
+        # Looked at only where it can be true: a restore asks for every state.
+        return len(value) <= MARKER_LIMIT and value[:1] != bytes([RESERVED]) and unpack(value).erased != 0
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:

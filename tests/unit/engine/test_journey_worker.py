@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from stagepost.engine.definitions import ACTIVATION_KEY, Activation, unpack_activation
-from stagepost.engine.journey_worker import HEARTBEAT, JourneyPartition, JourneyProcessor
+from stagepost.engine.definitions import ACTIVATION_KEY, Activation, pack_activation, unpack_activation
+from stagepost.engine.journey_worker import HEARTBEAT, MARKER_LIMIT, JourneyPartition, JourneyProcessor
 from stagepost.engine.plan import Control, Listing, PartitionPlan, Record, Topic
 from stagepost.engine.story import unpack_told
 from stagepost.events import DAY, HOUR, MICROS, decode_tally_batch, murmur2_partition, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import After, Clicked, EventIs, Exit, Journey, Position, Stage
 from stagepost.journey.parse import parse_journey
+from stagepost.journey.state import ContactState, pack
 
 HERE = Position(1, 1)
 START = parse_rfc3339("2026-11-02T00:00:00Z")
@@ -446,3 +447,11 @@ def test_moves_are_told_and_an_erased_contact_is_forgotten() -> None:
     assert told is not None
     assert (contact, told.to, told.move, told.cause) == (ANN, "subscribed", 1, ("e0", "contact.subscribed", None, None))
     assert stored.happen(START + HOUR, type="contact.erased").told == [(ANN, b"")]
+
+
+def test_the_state_of_an_erased_contact_is_told_from_every_other(processor: JourneyProcessor) -> None:
+    marker = pack(ContactState(erased=2**62, due=2**62))
+    assert len(marker) <= MARKER_LIMIT
+    assert processor.forgets(marker)
+    assert not processor.forgets(pack(ContactState()))
+    assert not processor.forgets(pack_activation(Activation(seq=1, in_off=0, clock=0, versions={})))
