@@ -30,6 +30,7 @@ from stagepost.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stagepost.edges.bridge import Bridge
+    from stagepost.edges.erasing import Eraser
     from stagepost.edges.ports import Mirror
 
 OUTPUTS = {
@@ -106,6 +107,14 @@ def running_journeys(settings: Settings) -> RunningJourneys:
     """What the ``journey`` role has in Redis, to look at. Connects when it is asked."""
     mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
     return RunningJourneys(mirror)
+
+
+def eraser(settings: Settings) -> Eraser:
+    """What publishes an erasure and follows it. Connects when it is asked."""
+    from stagepost.edges.erasing import Eraser
+
+    mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
+    return Eraser(kafka_settings(settings).base(), TopicNames(settings.prefix), mirror)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

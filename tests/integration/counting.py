@@ -88,6 +88,9 @@ class Counting:
         due: int | None = json.loads(value)["due"]
         return due
 
+    def forgets(self, value: bytes) -> bool:
+        return False
+
     def open(self, partition: int, partitions: int, control: Control | None) -> CountingPartition:
         if control is None:
             return CountingPartition(partition, 0, 0, 0)

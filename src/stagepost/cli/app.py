@@ -28,6 +28,7 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "graph": ("graph",),
         "plan": ("plan",),
         "explain": ("explain",),
+        "contact": ("contact",),
         "schema": ("schema",),
         "run": ("run",),
         "topics": ("topics",),

@@ -95,7 +95,9 @@ def add_to(app: typer.Typer) -> None:
         redis: Redis = None,
         as_json: Json = False,
     ) -> None:
-        """The journey role end to end on a real broker, with and without Redis, as one process and as two.
+        """Measure the journey role end to end.
+
+        On a real broker, with and without Redis, as one process and as two.
 
         Peers: kafka-streams, quix, faust, redis-per-event. What they need is installed once, into the cache folder.
 
@@ -126,7 +128,9 @@ def add_to(app: typer.Typer) -> None:
         redis: Redis = None,
         as_json: Json = False,
     ) -> None:
-        """Contact states from the state topic, read alone and restored into an empty Redis.
+        """Measure restores.
+
+        Contact states from the state topic, read alone and restored into an empty Redis.
 
         Example: stagepost bench restore --events 1000000
         """
@@ -157,7 +161,9 @@ def add_to(app: typer.Typer) -> None:
         redis: Redis = None,
         as_json: Json = False,
     ) -> None:
-        """Paced load: from the append of an event to its committed transition at a read_committed consumer.
+        """Measure latency under a paced load.
+
+        From the append of an event to its committed transition at a read_committed consumer.
 
         Example: stagepost bench latency --rate 5000 --seconds 60
         """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Known:
+class Known:
     """What is known of the contact, wherever it came from."""
 
     state: ContactState
@@ -74,18 +74,18 @@ def add_to(app: typer.Typer) -> None:
                 raise typer.BadParameter("--events has the history already", param_hint="--history")
             known = _from_events(contact, settings.journeys, events, bad)
         else:
-            known = _from_redis(contact, settings)
+            known = from_redis(contact, settings)
         if known is None:
             note(f"{contact}: nothing is known of this contact")
             leave(FAILED)
         if history:
-            _add_history(known, contact, settings)
+            add_history(known, contact, settings)
         _print(known, contact, journey, as_json)
         if bad.count:
             note(f"{counted(bad.count, 'line')} skipped")
 
 
-def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known | None:
+def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known | None:
     from stagepost.engine.story import told_of
     from stagepost.journey.compile import compile_program
     from stagepost.journey.simulate import Simulation
@@ -106,10 +106,10 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known
     if state is None:
         return None
     by_version = {(each.name, each.version): each for each in definitions}
-    return _Known(state, simulation.program, simulation.clock, moves, by_version, mine)
+    return Known(state, simulation.program, simulation.clock, moves, by_version, mine)
 
 
-def _from_redis(contact: str, settings: Settings) -> _Known | None:
+def from_redis(contact: str, settings: Settings) -> Known | None:
     from stagepost.journey.compile import compile_program
     from stagepost.wiring import running_journeys
 
@@ -131,10 +131,10 @@ def _from_redis(contact: str, settings: Settings) -> _Known | None:
     in_force = [stored[version] for version in activation.versions.items() if version in stored]
     older = [(name, version) for name, counts in activation.stays.items() for version in counts]
     program = compile_program(in_force, [stored[version] for version in older if version in stored])
-    return _Known(state, program, running.clock, reader.story(partition, contact), stored)
+    return Known(state, program, running.clock, reader.story(partition, contact), stored)
 
 
-def _add_history(known: _Known, contact: str, settings: Settings) -> None:
+def add_history(known: Known, contact: str, settings: Settings) -> None:
     from stagepost.edges.past import past_of
     from stagepost.wiring import kafka_settings
 
@@ -147,7 +147,7 @@ def _add_history(known: _Known, contact: str, settings: Settings) -> None:
         known.moves = past.moves
 
 
-def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> None:
+def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> None:
     from stagepost.events import rfc3339
     from stagepost.journey.explain import standings
 
@@ -164,7 +164,7 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
     chosen = [each for each in found if journey in (None, each.journey)]
     if as_json:
         whole: dict[str, object] = {"contact": contact, "clock": rfc3339(known.clock), "erased": None}
-        whole["journeys"] = [_standing_json(known, each) for each in chosen]
+        whole["journeys"] = [standing_json(known, each) for each in chosen]
         if known.events:
             whole["events"] = [_event_json(known, event, at) for event, at in known.events]
         json_data(whole)
@@ -179,7 +179,7 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
             data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
 
 
-def _seen(known: _Known, contact: str) -> Seen:
+def _seen(known: Known, contact: str) -> Seen:
     """The events that are at hand; without any the clicks that moved the contact, of which not all is kept."""
     from stagepost.events import Event, parse_rfc3339
     from stagepost.journey.nearest import Seen
@@ -195,7 +195,7 @@ def _seen(known: _Known, contact: str) -> Seen:
     return Seen(clicks, whole=False)
 
 
-def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
+def _print_standing(known: Known, contact: str, standing: Standing) -> None:
     from stagepost.events import rfc3339
 
     where = {"none": "in no run", "active": standing.place, "exited": f"left by {standing.place}"}[standing.status]
@@ -209,7 +209,7 @@ def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
     if moves:
         data("  why")
     for move in moves:
-        data(f"    {move.at}  {_move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {_cause_text(move)}")
+        data(f"    {move.at}  {move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {cause_text(move)}")
     if standing.run and (not moves or moves[-1].move < standing.move):
         data("    newer moves are not at hand: --history reads them")
     if standing.next:
@@ -250,25 +250,25 @@ def _near_text(near: Near) -> str:
     return f"{rfc3339(near.at)}  {event}: {near.why}{tried}"
 
 
-def _why(known: _Known, standing: Standing) -> list[Told]:
+def _why(known: Known, standing: Standing) -> list[Told]:
     """The moves of the present run, or of the last one."""
     runs = [move for move in known.moves if move.journey == standing.journey]
     last = [move for move in runs if move.run.rpartition("/")[2] == str(standing.run)]
     return sorted(last, key=lambda move: move.move)
 
 
-def _line(known: _Known, move: Told) -> int | None:
+def _line(known: Known, move: Told) -> int | None:
     from stagepost.journey.lines import line_of
 
     definition = known.definitions.get((move.journey, move.version))
     return None if definition is None else line_of(definition, move.rule)
 
 
-def _moved_by(known: _Known, event: str) -> list[Told]:
+def _moved_by(known: Known, event: str) -> list[Told]:
     return [move for move in known.moves if move.cause is not None and move.cause[0] == event]
 
 
-def _move_text(move: Told) -> str:
+def move_text(move: Told) -> str:
     return f"stall in {move.to}" if move.kind == "stall" else f"{move.source or 'none'} -> {move.to}"
 
 
@@ -276,7 +276,7 @@ def _rule_text(rule: str, line: int | None) -> str:
     return rule if line is None else f"{rule}, line {line}"
 
 
-def _cause_text(move: Told) -> str:
+def cause_text(move: Told) -> str:
     if move.timer is not None:
         return f"{move.timer[0]}, due {move.timer[1]}"
     if move.cause is None:
@@ -290,7 +290,7 @@ def _place(url: str | None) -> str | None:
     return url.partition("?")[0] if url else None
 
 
-def _standing_json(known: _Known, standing: Standing) -> dict[str, object]:
+def standing_json(known: Known, standing: Standing) -> dict[str, object]:
     from stagepost.events import rfc3339
 
     return {
@@ -304,7 +304,7 @@ def _standing_json(known: _Known, standing: Standing) -> dict[str, object]:
         "since": rfc3339(standing.since) if standing.since else None,
         "stalled": standing.stalled,
         "goal": standing.goal,
-        "why": [_told_json(known, move) for move in _why(known, standing)],
+        "why": [told_json(known, move) for move in _why(known, standing)],
         "next": [_due_json(due) for due in standing.next],
         "approaching": [_stayed_json(setback) for setback in standing.approaching],
         "missing": [_stayed_json(stayed) for stayed in standing.stayed],
@@ -312,7 +312,7 @@ def _standing_json(known: _Known, standing: Standing) -> dict[str, object]:
     }
 
 
-def _told_json(known: _Known, move: Told) -> dict[str, object]:
+def told_json(known: Known, move: Told) -> dict[str, object]:
     cause, timer = move.cause, move.timer
     return {
         "id": move.id,
@@ -367,7 +367,7 @@ def _near_json(near: Near) -> dict[str, object]:
     }
 
 
-def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:
+def _event_json(known: Known, event: Event, at: int) -> dict[str, object]:
     from stagepost.events import rfc3339
 
     return {

@@ -211,6 +211,12 @@ def check_topics(client: AdminClient, specs: Sequence[TopicSpec]) -> list[Differ
     return differences
 
 
+def topic_settings(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """All settings in force of each topic that exists, defaults of the brokers included. Raises KafkaException."""
+    missing = set(missing_topics(client, names))
+    return _describe(client, [name for name in names if name not in missing])
+
+
 def delete_topics(client: AdminClient, names: Collection[str]) -> None:
     """Delete topics; those that do not exist are passed over. Raises KafkaException for any other reason."""
     if not names:

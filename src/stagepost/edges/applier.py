@@ -136,6 +136,11 @@ class Applications(Generic[_Owner]):
             at = self._mirror.checkpoint(head.partition)
             same = at is not None and (at.seq, at.nonce, at.partial) == (head.then.seq, head.then.nonce, False)
             return Outcome.OK if same else Outcome.GAP
+        # Before the batch: a story that should be gone must not outlive a process that ends in between. Once more after
+        # it, in its order with the moves.
+        gone = [each for each in head.told if not each[1]]
+        if gone:
+            self._mirror.tell(head.partition, gone)
         outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
         if head.told and outcome is not Outcome.GAP:
             self._mirror.tell(head.partition, head.told)

@@ -128,6 +128,8 @@ class Restore:
     due_of: Callable[[bytes], int | None]
     new_nonce: Callable[[], str]
     failpoint: Callable[[str], None]
+    forgets: Callable[[bytes], bool] = lambda value: False
+    """Whether a state stands for somebody of whom no story may be kept."""
     clock: Clock = REAL
     """By its wall time the age of a mirror is judged: one that is ahead costs a rebuild."""
     mirror_away: bool = False
@@ -295,6 +297,10 @@ class Restore:
     def _write(self, at: Checkpoint, states: Mapping[str, bytes | None], then: Checkpoint) -> bool:
         changes = _Changes(list(states.items()), self.due_of)
         try:
+            # First: should this process end in between, whoever restores next comes by here again.
+            gone = [(key, b"") for key, value in states.items() if value is not None and self.forgets(value)]
+            if gone:
+                self.mirror.tell(self.partition, gone)
             return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
         except ValueError as error:
             raise Outdated(

@@ -274,6 +274,7 @@ class Runner:
                 new_nonce=lambda: uuid.uuid4().hex,
                 failpoint=self._at,
                 clock=self._clock,
+                forgets=processor.forgets,
             )
 
         return StatefulWork(

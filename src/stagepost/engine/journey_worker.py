@@ -72,6 +72,9 @@ REDONE = 100
 DUE_COUNTED = 10_000
 """Overdue timers that are counted: as many mean "or more"."""
 
+MARKER_LIMIT = 64
+"""Packed bytes of the state of an erased contact: two times, and fields without content."""
+
 _SKIPPED = {
     Outcome.LATE: "late",
     Outcome.DUPLICATE: "duplicate",
@@ -156,6 +159,10 @@ class JourneyProcessor:
 
     def due(self, value: bytes) -> int | None:
         return None if value[:1] == bytes([RESERVED]) else packed_due(value)
+
+    def forgets(self, value: bytes) -> bool:
+        # Looked at only where it can be true: a restore asks for every state.
+        return len(value) <= MARKER_LIMIT and value[:1] != bytes([RESERVED]) and unpack(value).erased != 0
 
     def open(self, partition: int, partitions: int, control: Control | None) -> JourneyPartition:
         if control is None:

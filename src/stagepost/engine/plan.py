@@ -192,6 +192,10 @@ class KeyedProcessor(Protocol[_P, _B]):
         """The next timer in a packed state, micros; None when it has none. For rebuilding the timer index."""
         ...
 
+    def forgets(self, value: bytes) -> bool:
+        """Whether a packed state stands for somebody who was erased, of whom no view may be kept either."""
+        ...
+
     def open(self, partition: int, partitions: int, control: Control | None) -> _P:
         """A new Partition as of ``control`` (None: nothing was processed); ``partitions``: count of the input topic."""
         ...

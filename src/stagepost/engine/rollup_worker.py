@@ -152,6 +152,9 @@ class RollupProcessor:
     def due(self, value: bytes) -> int | None:
         return due_of(value)
 
+    def forgets(self, value: bytes) -> bool:
+        return False
+
     def open(self, partition: int, partitions: int, control: Control | None) -> RollupPartition:
         if control is None:
             return RollupPartition(number=partition, seq=0, clock=0, next_offset=0, inputs=Inputs())

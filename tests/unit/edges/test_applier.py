@@ -138,3 +138,20 @@ def test_without_a_thread_each_attempt_tries_the_first_one_and_tells_how_long_to
         (1, Outcome.OK),
         (2, Outcome.OK),
     ]
+
+
+class EndingMirror(MemoryMirror):
+    """The process ends within the call that applies a batch."""
+
+    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+        raise SystemExit
+
+
+def test_a_story_is_forgotten_before_the_batch_that_erases_it_is_in_the_mirror() -> None:
+    mirror = EndingMirror()
+    mirror.wipe(0, at(0))
+    mirror.tell(0, [("a", b"a move"), ("b", b"a move")])
+    applier: Applier[Owner] = Applier(mirror, NoCounters())
+    applier.put(Application(Owner(), 0, at(0), (), at(1), 1, 0.0, [("a", b""), ("b", b"another")]))
+    applier._thread.join(5)
+    assert (list(mirror.story(0, "a")), list(mirror.story(0, "b"))) == ([], [b"a move"])

@@ -81,6 +81,7 @@ class World:
             new_nonce=lambda: next(self.nonces),
             failpoint=lambda name: None,
             clock=Clock(wall_us=lambda: NOW),
+            forgets=lambda value: value.startswith(b"gone"),
         )
 
     def restored(self, **changes: object) -> Restored:
@@ -133,6 +134,15 @@ def test_an_empty_mirror_becomes_the_fold_of_the_state_topic(world: World) -> No
     assert restored.states == {"a": b"2@7", "c": b"2@0"}
     assert restored.due == {"a": 7}
     assert restored.checkpoint == world.checkpoint()
+
+
+def test_the_story_of_an_erased_contact_goes_where_the_process_ended_before_it_was_forgotten(world: World) -> None:
+    world.commit(1, {"a": b"1@5", "b": b"1@0"})
+    world.restored()
+    world.mirror.tell(0, [("a", b"a move"), ("b", b"a move")])
+    world.commit(2, {"a": b"gone@7"})
+    world.restored()
+    assert (list(world.mirror.story(0, "a")), list(world.mirror.story(0, "b"))) == ([], [b"a move"])
 
 
 def test_an_older_mirror_is_brought_forward_without_a_wipe(world: World) -> None:

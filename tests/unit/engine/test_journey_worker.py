@@ -9,14 +9,15 @@ import pytest
 
 from stagepost.engine import journey_worker as worker
 from stagepost.engine.attempts import deadly
-from stagepost.engine.definitions import ACTIVATION_KEY, Activation, unpack_activation
-from stagepost.engine.journey_worker import HEARTBEAT, JourneyPartition, JourneyProcessor
+from stagepost.engine.definitions import ACTIVATION_KEY, Activation, pack_activation, unpack_activation
+from stagepost.engine.journey_worker import HEARTBEAT, MARKER_LIMIT, JourneyPartition, JourneyProcessor
 from stagepost.engine.plan import Control, Listing, PartitionPlan, Record, Topic
 from stagepost.engine.story import unpack_told
 from stagepost.events import DAY, HOUR, MICROS, decode_tally_batch, murmur2_partition, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import After, Clicked, EventIs, Exit, Journey, Position, Stage
 from stagepost.journey.parse import parse_journey
+from stagepost.journey.state import ContactState, pack
 
 HERE = Position(1, 1)
 START = parse_rfc3339("2026-11-02T00:00:00Z")
@@ -565,3 +566,11 @@ def test_a_contact_that_moves_too_often_is_counted_and_moves_all_the_same() -> N
     events = [record(n, START + n * 1000, type="one.a" if n % 2 == 0 else "two.b") for n in range(80)]
     plan = commit(processor, partition, *events)
     assert (plan.counts["hot_contacts_total",], len(on(plan, Topic.TRANSITIONS))) == (1, 80)
+
+
+def test_the_state_of_an_erased_contact_is_told_from_every_other(processor: JourneyProcessor) -> None:
+    marker = pack(ContactState(erased=2**62, due=2**62))
+    assert len(marker) <= MARKER_LIMIT
+    assert processor.forgets(marker)
+    assert not processor.forgets(pack(ContactState()))
+    assert not processor.forgets(pack_activation(Activation(seq=1, in_off=0, clock=0, versions={})))
