@@ -1,4 +1,4 @@
-"""Brings committed batches into the mirror, in order and beside the loop: a thread, and a short queue before it.
+"""Brings committed batches into the mirror, in order and beside the loop: a short queue, worked off by a thread.
 
 While Redis is away the first one is tried again and again; the queue then fills, and the loop holds its input back.
 """
@@ -6,7 +6,6 @@ While Redis is away the first one is tried again and again; the queue then fills
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import MirrorUnavailable
 from stagepost.edges.mirror import apply_in_chunks
 from stagepost.edges.ports import Checkpoint, Counters, Mirror, Outcome, StateChange, Told
@@ -49,22 +49,21 @@ class Application(Generic[_Owner]):
     """Told once the batch is there; again, should the call before have failed."""
 
 
-class Applier(Generic[_Owner]):
-    """``put`` and ``done`` are for the loop's thread; the work is done in another one."""
+class Applications(Generic[_Owner]):
+    """What waits for the mirror, and one attempt at the first of it whenever ``attempt`` is called."""
 
-    def __init__(self, mirror: Mirror, counters: Counters) -> None:
+    def __init__(self, mirror: Mirror, counters: Counters, clock: Clock = REAL) -> None:
         self._mirror = mirror
         self._counters = counters
+        self._clock = clock
         self._waiting: deque[Application[_Owner]] = deque()
         self._done: deque[tuple[Application[_Owner], Outcome]] = deque()
         self._wake = threading.Condition()
         self._closing = False
-        self._failure: BaseException | None = None
+        self._failures = 0
         self.available = True
         """Whether Redis answered last time."""
         self._log = structlog.get_logger(__name__)
-        self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
-        self._thread.start()
 
     def put(self, application: Application[_Owner]) -> None:
         with self._wake:
@@ -72,9 +71,7 @@ class Applier(Generic[_Owner]):
             self._wake.notify()
 
     def done(self) -> list[tuple[Application[_Owner], Outcome]]:
-        """Results since the last call, in order. Raises what ended the thread."""
-        if self._failure is not None:
-            raise self._failure
+        """Results since the last call, in order."""
         found = []
         while self._done:
             found.append(self._done.popleft())
@@ -90,6 +87,75 @@ class Applier(Generic[_Owner]):
         with self._wake:
             batches = (each for each in self._waiting if each.partition == partition and each.changes is not None)
             return next((each.queued_at for each in batches), None)
+
+    def idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
+    def attempt(self) -> float:
+        """Try the first one, if any. Returns how long to wait before the next attempt."""
+        if not self._waiting:
+            return 0.0
+        head, began = self._waiting[0], self._clock.monotonic()
+        try:
+            outcome = self._once(head)
+        except MirrorUnavailable as error:
+            if self.available:
+                self._log.warning("mirror unavailable", reason=str(error))
+            self.available = False
+            if self._closing or head.owner.given_up:
+                self._over(head, None)
+                return 0.0
+            pause = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
+            self._failures += 1
+            return pause
+        self.available = True
+        if head.changes is not None:
+            self._counters.observe("state_operation_duration_seconds", self._clock.monotonic() - began, "apply")
+        self._over(head, outcome)
+        return 0.0
+
+    def close(self, within_s: float) -> bool:
+        """Finish what is queued; returns whether all of it was."""
+        until = self._clock.monotonic() + within_s
+        self._closing = True
+        while self._waiting and self._clock.monotonic() <= until:
+            self.attempt()
+        return not self._waiting
+
+    def _over(self, head: Application[_Owner], outcome: Outcome | None) -> None:
+        """Leaves the queue; without outcome it was given up."""
+        self._failures = 0
+        with self._wake:
+            self._waiting.popleft()
+            if outcome is not None:
+                self._done.append((head, outcome))
+
+    def _once(self, head: Application[_Owner]) -> Outcome:
+        if head.changes is None:
+            at = self._mirror.checkpoint(head.partition)
+            same = at is not None and (at.seq, at.nonce, at.partial) == (head.then.seq, head.then.nonce, False)
+            return Outcome.OK if same else Outcome.GAP
+        outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
+        if head.told and outcome is not Outcome.GAP:
+            self._mirror.tell(head.partition, head.told)
+        return outcome
+
+
+class Applier(Applications[_Owner]):
+    """``put`` and ``done`` are for the loop's thread; the attempts are made in another one."""
+
+    def __init__(self, mirror: Mirror, counters: Counters, clock: Clock = REAL) -> None:
+        super().__init__(mirror, counters, clock)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
+        self._thread.start()
+
+    def done(self) -> list[tuple[Application[_Owner], Outcome]]:
+        """Results since the last call, in order. Raises what ended the thread."""
+        if self._failure is not None:
+            raise self._failure
+        return super().done()
 
     def close(self, within_s: float) -> bool:
         """Finish what is queued; returns whether all of it was."""
@@ -107,42 +173,8 @@ class Applier(Generic[_Owner]):
                         self._wake.wait()
                     if not self._waiting:
                         return
-                    head = self._waiting[0]
-                outcome = self._carry_out(head)
-                with self._wake:
-                    self._waiting.popleft()
-                    if outcome is not None:
-                        self._done.append((head, outcome))
+                pause = self.attempt()
+                if pause:
+                    self._clock.sleep(pause)
         except BaseException as error:
             self._failure = error
-
-    def _carry_out(self, head: Application[_Owner]) -> Outcome | None:
-        """None when it was given up."""
-        failures = 0
-        while True:
-            began = time.monotonic()
-            try:
-                outcome = self._once(head)
-            except MirrorUnavailable as error:
-                if self.available:
-                    self._log.warning("mirror unavailable", reason=str(error))
-                self.available = False
-                if self._closing or head.owner.given_up:
-                    return None
-                time.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-                failures += 1
-                continue
-            self.available = True
-            if head.changes is not None:
-                self._counters.observe("state_operation_duration_seconds", time.monotonic() - began, "apply")
-            return outcome
-
-    def _once(self, head: Application[_Owner]) -> Outcome:
-        if head.changes is None:
-            at = self._mirror.checkpoint(head.partition)
-            same = at is not None and (at.seq, at.nonce, at.partial) == (head.then.seq, head.then.nonce, False)
-            return Outcome.OK if same else Outcome.GAP
-        outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
-        if head.told and outcome is not Outcome.GAP:
-            self._mirror.tell(head.partition, head.told)
-        return outcome

@@ -7,7 +7,6 @@ is open. Written as a generator, which yields wherever the loop has to poll.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import structlog
 from msgspec import structs
 
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import (
     MirrorUnavailable,
     OffsetMoved,
@@ -127,9 +127,9 @@ class Restore:
     readers: Readers
     due_of: Callable[[bytes], int | None]
     new_nonce: Callable[[], str]
-    wall_us: Callable[[], int]
-    """Only to judge the age of a mirror. A clock that is ahead costs a rebuild."""
     failpoint: Callable[[str], None]
+    clock: Clock = REAL
+    """By its wall time the age of a mirror is judged: one that is ahead costs a rebuild."""
     mirror_away: bool = False
     """Whether it waits for Redis."""
     _log: Any = field(default_factory=lambda: structlog.get_logger(__name__))
@@ -157,11 +157,11 @@ class Restore:
                     raise self._moved("the state topic shows other batches")
             except SlowDown as error:
                 self.mirror_away = isinstance(error, MirrorUnavailable)
-                if time.monotonic() > told + _TELL_AGAIN_S:
-                    told = time.monotonic()
+                if self.clock.monotonic() > told + _TELL_AGAIN_S:
+                    told = self.clock.monotonic()
                     self._log.warning("restore waits", partition=self.partition, reason=str(error))
             self.readers.give_back(self.partition)
-            yield from _wait(_ASK_AGAIN_S)
+            yield from self._wait(_ASK_AGAIN_S)
 
     def _target(self, committed: Committed | None) -> int | None:
         """The batch to restore; None for the newest there is."""
@@ -175,18 +175,18 @@ class Restore:
 
     def _committed(self) -> Generator[None, None, Committed | None]:
         """S2. Before any question for an end: what was undecided then is decided now."""
-        since = time.monotonic()
+        since = self.clock.monotonic()
         while True:
             try:
                 return self.intake.committed(self.partition, 1.0)
             except Unstable as error:
-                waited = time.monotonic() - since
+                waited = self.clock.monotonic() - since
                 self._log.info("committed offset undecided", partition=self.partition, duration_s=round(waited, 1))
                 if waited > 2 * self.settings.stuck_after_s:
                     raise RestoreStuck(
                         f"the committed offset of partition {self.partition} stays undecided: {error}"
                     ) from error
-                yield from _wait(_ASK_AGAIN_S)
+                yield from self._wait(_ASK_AGAIN_S)
 
     def _bring_to(self, target: int | None) -> Generator[None, None, Checkpoint | None]:
         """S3, S4: the mirror at batch ``target``, at the newest one with None. None: ask for the target again."""
@@ -221,7 +221,7 @@ class Restore:
                 f"the state was written for {at.partitions} partitions, the input has {settings.partitions}; "
                 "contacts would be looked for in the wrong one: use stagepost repartition"
             )
-        fresh = at.seq == 0 or self.wall_us() - at.asof < settings.max_age_us
+        fresh = at.seq == 0 or self.clock.wall_us() - at.asof < settings.max_age_us
         return at if same and fresh and bounds.low <= at.coff <= bounds.high else None
 
     def _fresh(self, bounds: Bounds) -> Checkpoint:
@@ -243,7 +243,7 @@ class Restore:
         reached = at  # the last control record that was read
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
-        progress = time.monotonic()
+        progress = self.clock.monotonic()
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -268,8 +268,8 @@ class Restore:
                 if control.seq == target:
                     break
             if records:
-                progress = time.monotonic()
-            elif time.monotonic() - progress > self.settings.stuck_after_s:
+                progress = self.clock.monotonic()
+            elif self.clock.monotonic() - progress > self.settings.stuck_after_s:
                 raise self._stuck(target)
             if len(whole) + len(tail) >= self.mirror.piece and not self._is_done(reached, target, reader, bounds):
                 # A batch behind ``reached`` may be among these: values are absolute, and ``partial`` keeps readers out.
@@ -307,15 +307,15 @@ class Restore:
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
         reader = yield from self._reader(bounds.low)
-        newest, progress = 0, time.monotonic()
+        newest, progress = 0, self.clock.monotonic()
         while reader.position() < bounds.high and newest < at.seq:
             records = reader.read(_READ, 0.1)
             for record in records:
                 if record.key == CONTROL_KEY:
                     newest = max(newest, decode_control(record.value or b"").seq)
             if records:
-                progress = time.monotonic()
-            elif time.monotonic() - progress > self.settings.stuck_after_s:
+                progress = self.clock.monotonic()
+            elif self.clock.monotonic() - progress > self.settings.stuck_after_s:
                 raise self._stuck(at.seq)
             yield
         self.readers.give_back(self.partition)
@@ -401,10 +401,9 @@ class Restore:
         )
         return RestoreStuck(f"{self.settings.state}[{self.partition}] cannot be read to {wanted}: {cause}")
 
-
-def _wait(seconds: float) -> Generator[None, None, None]:
-    """At least one turn of the loop."""
-    until = time.monotonic() + seconds
-    yield
-    while time.monotonic() < until:
+    def _wait(self, seconds: float) -> Generator[None, None, None]:
+        """At least one turn of the loop."""
+        until = self.clock.monotonic() + seconds
         yield
+        while self.clock.monotonic() < until:
+            yield

@@ -10,7 +10,6 @@ contain: a client, a decision about a stage or a rate, a state.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -19,6 +18,8 @@ from typing import Any
 
 import structlog
 
+from stagepost.edges.applier import Applier
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import Drop, EdgeError, PartitionsChanged, Refused, SlowDown, Stop, Unfit
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
@@ -29,7 +30,7 @@ from stagepost.edges.roles import Status
 from stagepost.edges.transactions import ATTEMPTS, DIVISIBLE_ATTEMPTS, Kind, Transactions, Written
 from stagepost.edges.versions import require_librdkafka
 from stagepost.edges.watchdog import Watchdog
-from stagepost.edges.work import MirrorRefused, Owned, StatefulWork, StatelessWork, Work
+from stagepost.edges.work import MirrorRefused, NewApplier, Owned, StatefulWork, StatelessWork, Work
 from stagepost.engine.attempts import Care, after_commit, after_refusal, attempt, unfit
 from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
 from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
@@ -136,16 +137,24 @@ class Runner:
         mirror: Mirror | None,
         counters: Counters,
         failpoint: Callable[[str], None] = lambda name: None,
+        clock: Clock = REAL,
+        new_applier: NewApplier = Applier,
+        watchdog: Watchdog | None = None,
     ) -> None:
-        """A Stateless processor can do without ``mirror``. ``failpoint`` is called with the name of each step (5)."""
+        """A Stateless processor can do without ``mirror``. ``failpoint`` is called with the name of each step (5).
+
+        Who plays turn by turn brings a clock of its own, and an applier and a watchdog without threads.
+        """
         self._config = config
         self._processor = processor
         self._log_port = log
         self._mirror = mirror
         self._counters = counters
         self._at = failpoint
+        self._clock = clock
+        self._new_applier = new_applier
         self._stop = threading.Event()
-        self._polled_at = time.monotonic()
+        self._polled_at = self._clock.monotonic()
         self._joined = False
         self._running: dict[int, Owned] = {}
         self._restoring: dict[int, _Restoring] = {}
@@ -162,7 +171,7 @@ class Runner:
         self._hot, self._hot_told_at = 0, -_TELL_AGAIN_S
         self._clock_told_at = -_TELL_AGAIN_S
         self._work: Work | None = None
-        self._watchdog = Watchdog()
+        self._watchdog = watchdog or Watchdog()
         self._log = structlog.get_logger(__name__).bind(role=config.role, instance=config.instance)
 
     @property
@@ -217,6 +226,7 @@ class Runner:
             budget_s=0.6 * config.transaction_timeout_s,
             failpoint=self._at,
             stopping=self._stop.is_set,
+            clock=self._clock,
         )
         # Before joining the group: what a former process of this name left open ends now and not at its timeout.
         self._transactions.open()
@@ -225,7 +235,7 @@ class Runner:
         config = self._config
         processor: Any = self._processor
         if state is None:
-            return StatelessWork(processor, self._intake, config.start_from, self._mirror, self._writer)
+            return StatelessWork(processor, self._intake, config.start_from, self._mirror, self._writer, self._clock)
         mirror = self._mirror
         if mirror is None:
             raise ValueError(f"role {config.role} has state, hence needs a mirror")
@@ -252,12 +262,21 @@ class Runner:
                 readers,
                 due_of=processor.due,
                 new_nonce=lambda: uuid.uuid4().hex,
-                wall_us=_wall_us,
                 failpoint=self._at,
+                clock=self._clock,
             )
 
         return StatefulWork(
-            processor, mirror, self._counters, restore, readers, _wall_us, partitions, self._writer, self._at
+            processor,
+            mirror,
+            self._counters,
+            restore,
+            readers,
+            partitions,
+            self._writer,
+            self._at,
+            self._clock,
+            self._new_applier,
         )
 
     def turn(self) -> None:
@@ -266,7 +285,7 @@ class Runner:
         self._hold_back(self._work.full())
         busy = self._restoring or self._held or self._hurried
         records = self._intake.poll(self._config.batch, _BUSY_POLL_S if busy else _POLL_S)
-        self._polled_at = now = time.monotonic()
+        self._polled_at = now = self._clock.monotonic()
         self._take_changes(now)
         batches = self._sorted_out(records, now)
         if batches:
@@ -350,7 +369,7 @@ class Runner:
         """R: the partition is ours, but has to be restored before its next batch."""
         self._log.warning("partition is restored again", partition=owned.number, reason=reason)
         self._intake.halt(owned.number)
-        self._begin_restore(owned.number, time.monotonic())
+        self._begin_restore(owned.number, self._clock.monotonic())
 
     def _advance_restores(self) -> None:
         assert self._work is not None
@@ -362,7 +381,7 @@ class Runner:
                 owned: Owned = finished.value
             self._intake.start(partition, owned.next_offset)
             del self._restoring[partition]
-            now = time.monotonic()
+            now = self._clock.monotonic()
             owned.active_at = now
             self._running[partition] = owned
             if self._held:
@@ -406,8 +425,8 @@ class Runner:
         jump = int(_CLOCK_JUMP_S * 1_000_000)
         if broker_us < owned.broker_us - jump:
             kind, by_us = "back", owned.broker_us - broker_us
-        elif broker_us > _wall_us() + jump:
-            kind, by_us = "ahead", broker_us - _wall_us()
+        elif broker_us > self._clock.wall_us() + jump:
+            kind, by_us = "ahead", broker_us - self._clock.wall_us()
         else:
             return
         self._counters.add({("clock_jumps_total", kind): 1})
@@ -482,7 +501,7 @@ class Runner:
 
     def _one_transaction(self, todo: _Round, member: Membership) -> Mapping[int, int]:
         """Try some of it; returns how many records of each partition are done with, 0 for a tick."""
-        began = time.monotonic()
+        began = self._clock.monotonic()
         chosen = self._chosen(todo)
         plans = self._plans(chosen)
         self._at("after_read")
@@ -498,7 +517,7 @@ class Runner:
             return {}
         self._follow(plans, written)
         self._counters.observe("batch_records", sum(counts.values()))
-        self._counters.observe("batch_duration_seconds", time.monotonic() - began)
+        self._counters.observe("batch_duration_seconds", self._clock.monotonic() - began)
         return done
 
     def _chosen(self, todo: _Round) -> _Round:
@@ -616,13 +635,13 @@ class Runner:
         for name, delays in plan.delays.items():
             for delay_s in delays:
                 self._counters.observe(name, delay_s)
-        now_us = _wall_us() if plan.caused_at else 0
+        now_us = self._clock.wall_us() if plan.caused_at else 0
         for at in plan.caused_at:
             self._counters.observe("event_to_transition_seconds", max(0.0, (now_us - at) / 1_000_000))
 
     def _tell_hot(self, partition: int, contacts: int) -> None:
         self._hot += contacts
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now - self._hot_told_at >= _TELL_AGAIN_S:
             self._log.warning("contacts move unusually often", partition=partition, contacts=self._hot)
             self._hot, self._hot_told_at = 0, now
@@ -636,7 +655,7 @@ class Runner:
             lag = self._intake.lag(owned.number, owned.next_offset)
             behind_s = 0.0 if lag == 0 else -1.0
             if lag and owned.broker_us:
-                behind_s = max(0.0, (_wall_us() - owned.broker_us) / 1_000_000)
+                behind_s = max(0.0, (self._clock.wall_us() - owned.broker_us) / 1_000_000)
             counters.set("consumer_lag_records", -1 if lag is None else lag, topic, label)
             counters.set("consumer_lag_seconds", behind_s, topic, label)
             if owned.broker_us:
@@ -698,7 +717,3 @@ class Runner:
             closing.start()
             closing.join(_CLOSE_S)
         self._watchdog.close()
-
-
-def _wall_us() -> int:
-    return time.time_ns() // 1000

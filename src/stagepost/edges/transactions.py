@@ -6,13 +6,13 @@ it is read from the metadata of the committed offsets. May not contain: a client
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 import structlog
 
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import Abort, Drop, Fenced, NewProducer, Refused, Retry, Stop, Unfit, Unstable
 from stagepost.edges.ports import (
     PROTO,
@@ -78,6 +78,7 @@ class Transactions:
         budget_s: float,
         failpoint: Callable[[str], None],
         stopping: Callable[[], bool],
+        clock: Clock = REAL,
     ) -> None:
         """``budget_s``: for each call, repetitions included; below the transaction timeout."""
         self._new_producer = new_producer
@@ -88,6 +89,7 @@ class Transactions:
         self._budget_s = budget_s
         self._at = failpoint
         self._stopping = stopping
+        self._clock = clock
         self._producer: TransactionalProducer | None = None
         self._replace_because: str | None = None
         self._written: Mapping[int, Written] = {}
@@ -161,9 +163,9 @@ class Transactions:
             plan.partition: Written(controls[plan.partition], places.get(plan.partition)) for plan in plans
         }
         self._at("before_end")
-        began = time.monotonic()
+        began = self._clock.monotonic()
         self._repeat("commit", lambda: producer.commit(self._budget_s / 2), self._budget_s)
-        took = time.monotonic() - began
+        took = self._clock.monotonic() - began
         self._at("committed")
         self._count("committed")
         if took > SLOW_COMMIT_S:
@@ -204,7 +206,7 @@ class Transactions:
 
     def _repeat(self, what: str, call: Callable[[], None], budget_s: float) -> None:
         """Call until it succeeds; once the budget is spent the producer is given up."""
-        deadline = time.monotonic() + budget_s
+        deadline = self._clock.monotonic() + budget_s
         # Twice the budget: the last repetition may begin just before the deadline, and has a timeout of its own.
         with self._watchdog.limit(2 * self._budget_s + 5, what):
             while True:
@@ -212,9 +214,9 @@ class Transactions:
                     return call()
                 except Retry as error:
                     self._replace_because = self._replace_because or "retriable"
-                    if time.monotonic() > deadline:
+                    if self._clock.monotonic() > deadline:
                         raise NewProducer(f"{what}: not done after {budget_s:g} s: {error}") from error
-                    time.sleep(_PAUSE_S)
+                    self._clock.sleep(_PAUSE_S)
 
     def _abandon(self) -> None:
         """Abort; a producer that cannot even do that is replaced, and the start of its successor aborts."""
@@ -232,7 +234,7 @@ class Transactions:
     def _settle(self, plans: Sequence[PartitionPlan], reason: str) -> _Fate:
         """U: a new producer ends the transaction either way; then the committed offsets tell which way."""
         self._fresh_because(reason)
-        deadline = time.monotonic() + 2 * self._budget_s
+        deadline = self._clock.monotonic() + 2 * self._budget_s
         fates = set()
         for plan in plans:
             at = self._ask(plan.partition, deadline)
@@ -251,9 +253,9 @@ class Transactions:
                 with self._watchdog.limit(2 * self._budget_s + 5, "committed"):
                     return self._committed(partition, 1.0)
             except Unstable as error:
-                if time.monotonic() > deadline or self._stopping():
+                if self._clock.monotonic() > deadline or self._stopping():
                     raise Stop(f"what became of a transaction cannot be read: {error}") from error
-                time.sleep(_PAUSE_S)
+                self._clock.sleep(_PAUSE_S)
 
     def _ready(self) -> TransactionalProducer:
         if self._producer is not None and self._producer.disturbed():
@@ -275,7 +277,7 @@ class Transactions:
         self.close()
         self._replace_because = None
         # Longer than for a call: a broker that restarts takes up to 12 s, and there is nothing else to do meanwhile.
-        deadline = time.monotonic() + 4 * self._budget_s
+        deadline = self._clock.monotonic() + 4 * self._budget_s
         while True:
             producer = self._new_producer()
             try:
@@ -283,9 +285,9 @@ class Transactions:
                     producer.init(self._budget_s)
             except (Retry, NewProducer, Abort) as error:
                 producer.discard()
-                if time.monotonic() > deadline or self._stopping():
+                if self._clock.monotonic() > deadline or self._stopping():
                     raise Stop(f"no transactional producer could be started: {error}") from error
-                time.sleep(_PAUSE_S)
+                self._clock.sleep(_PAUSE_S)
                 continue
             producer.disturbed()  # what happened while it started is no matter
             self._producer = producer

@@ -5,7 +5,6 @@ The loop in ``runner.py`` knows no state and no mirror; this module knows no tra
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from msgspec import structs
 
-from stagepost.edges.applier import Application, Applier
+from stagepost.edges.applier import Application, Applications, Applier
+from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import EdgeError, SlowDown, Stop, Unstable
 from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
 from stagepost.edges.restore import Readers, Restore
@@ -33,6 +33,8 @@ _BATCH_S = 1.0
 
 _UNTRIED_S = 30.0
 """How long a role that can do without Redis leaves it alone after it did not answer."""
+
+NewApplier = Callable[[Mirror, Counters, Clock], Applications[Any]]
 
 
 class MirrorRefused(SlowDown):
@@ -54,9 +56,9 @@ class Owned:
     broker_us: int
     """Last broker timestamp known of the partition; 0: none, and its idle clock stands until others have one."""
     broker_at: float
-    """``time.monotonic()`` when that was learned."""
+    """Our own time when that was learned."""
     active_at: float
-    """``time.monotonic()`` of its last record, or of its start."""
+    """Our own time of its last record, or of its start."""
     announcements: tuple[Emit, ...] = ()
     state: Partition | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)
@@ -163,7 +165,13 @@ class StatelessWork:
     idles = False
 
     def __init__(
-        self, processor: Stateless, intake: Intake, start_from: str | int, mirror: Mirror | None, writer: str
+        self,
+        processor: Stateless,
+        intake: Intake,
+        start_from: str | int,
+        mirror: Mirror | None,
+        writer: str,
+        clock: Clock = REAL,
     ) -> None:
         """``mirror``: where batches that were begun are written down; a role without state does without it as well."""
         self._processor = processor
@@ -171,7 +179,8 @@ class StatelessWork:
         self._start_from = start_from
         self._mirror = mirror
         self._writer = writer
-        self._untried_until = 0.0
+        self._clock = clock
+        self._untried_until = clock.monotonic()
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
@@ -185,10 +194,10 @@ class StatelessWork:
                 break
             except Unstable as error:
                 self._log.info("committed offset undecided", partition=partition, reason=str(error))
-                until = time.monotonic() + _ASK_AGAIN_S
-                while time.monotonic() < until:
+                until = self._clock.monotonic() + _ASK_AGAIN_S
+                while self._clock.monotonic() < until:
                     yield
-        now = time.monotonic()
+        now = self._clock.monotonic()
         found = self._ask(lambda mirror: mirror.attempt(partition))
         care = after_death(found, offset)
         return Owned(
@@ -221,12 +230,12 @@ class StatelessWork:
 
     def _ask(self, question: Callable[[Mirror], _T]) -> _T | None:
         """Without Redis deaths are not counted, and all else goes on."""
-        if self._mirror is None or time.monotonic() < self._untried_until:
+        if self._mirror is None or self._clock.monotonic() < self._untried_until:
             return None
         try:
             return question(self._mirror)
         except EdgeError as error:
-            self._untried_until = time.monotonic() + _UNTRIED_S
+            self._untried_until = self._clock.monotonic() + _UNTRIED_S
             self._log.info("processes that end over a batch are not counted", reason=str(error))
             return None
 
@@ -278,22 +287,23 @@ class StatefulWork:
         counters: Counters,
         restore: Callable[[int], Restore],
         readers: Readers,
-        wall_us: Callable[[], int],
         partitions: int,
         writer: str,
         failpoint: Callable[[str], None],
+        clock: Clock = REAL,
+        new_applier: NewApplier = Applier,
     ) -> None:
         self._processor = processor
         self._mirror = mirror
         self._counters = counters
         self._restore = restore
         self._readers = readers
-        self._wall_us = wall_us
+        self._clock = clock
         self._partitions = partitions
         self._writer = writer
         self._at = failpoint
         self._under_way: dict[int, Restore] = {}
-        self._applier: Applier[Owned] = Applier(mirror, counters)
+        self._applier: Applications[Owned] = new_applier(mirror, counters, clock)
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
@@ -308,7 +318,7 @@ class StatefulWork:
         seq = 0 if control is None else control.seq
         if restored.checkpoint.seq != seq:
             raise Stop(f"partition {partition}: the mirror is at batch {restored.checkpoint.seq}, its control at {seq}")
-        now = time.monotonic()
+        now = self._clock.monotonic()
         care = after_death(restored.attempt, restored.next_offset)
         return Owned(
             number=partition,
@@ -391,7 +401,7 @@ class StatefulWork:
         if plan.definitions != owned.definitions:
             owned.definitions = plan.definitions
             self._log.info("in force", partition=owned.number, seq=plan.seq, definitions=dict(plan.definitions))
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if placed.timestamp is not None:
             owned.saw(placed.timestamp, now)
         then = structs.replace(
@@ -400,7 +410,7 @@ class StatefulWork:
             coff=placed.offset + 1,
             in_off=plan.next_offset,
             # Only the age of the mirror is judged by it, so where the broker tells no time ours will do.
-            asof=placed.timestamp if placed.timestamp is not None else self._wall_us(),
+            asof=placed.timestamp if placed.timestamp is not None else self._clock.wall_us(),
             control=written.control,
         )
         changes: list[StateChange] = [(key, value, plan.due.get(key)) for key, value in plan.states.items()]
@@ -429,7 +439,7 @@ class StatefulWork:
             return
         assert owned.checkpoint is not None
         owned.comparing = True
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._applier.put(Application(owned, owned.number, owned.checkpoint, None, owned.checkpoint, -1, now))
 
     def full(self) -> bool:
@@ -483,13 +493,15 @@ class StatefulWork:
 
     def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
         assert owned.checkpoint is not None
-        began = time.monotonic()
+        began = self._clock.monotonic()
         snapshot = self._mirror.read(owned.number, keys)
         # A batch of several calls is half there; while batches are pending it is one of ours, over in a moment.
-        while snapshot is not None and snapshot.partial and owned.pending and time.monotonic() < began + _BATCH_S:
-            time.sleep(0.002)
+        while (
+            snapshot is not None and snapshot.partial and owned.pending and self._clock.monotonic() < began + _BATCH_S
+        ):
+            self._clock.sleep(0.002)
             snapshot = self._mirror.read(owned.number, keys)
-        self._counters.observe("state_operation_duration_seconds", time.monotonic() - began, "read")
+        self._counters.observe("state_operation_duration_seconds", self._clock.monotonic() - began, "read")
         # Any batch in this range will do: what a later one changes is in ``pending`` and was not asked for.
         if snapshot is None or snapshot.nonce != owned.checkpoint.nonce:
             raise MirrorRefused(f"partition {owned.number}: the mirror was emptied", "nonce")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from stagepost.edges import applier as module
-from stagepost.edges.applier import BACKLOG, Application, Applier
+from stagepost.edges.applier import BACKLOG, Application, Applications, Applier
 from stagepost.edges.errors import MirrorUnavailable
 from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.ports import Checkpoint, NoCounters, Outcome, StateChange
@@ -123,3 +123,18 @@ def test_what_nobody_foresaw_is_raised_in_the_loop() -> None:
     applier.put(batch(Owner(), 1, None))
     with pytest.raises(RuntimeError, match="unforeseen"):
         results(applier, 1)
+
+
+def test_without_a_thread_each_attempt_tries_the_first_one_and_tells_how_long_to_wait(away: AwayMirror) -> None:
+    played: Applications[Owner] = Applications(away, NoCounters())
+    assert played.attempt() == 0.0
+    for seq in (1, 2):
+        played.put(batch(Owner(), seq))
+    assert (played.attempt(), played.available, played.full()) == (0.001, False, False)
+    away.back.set()
+    assert (played.attempt(), played.available, played.idle()) == (0.0, True, False)
+    assert played.close(5)
+    assert [(application.then.seq, outcome) for application, outcome in played.done()] == [
+        (1, Outcome.OK),
+        (2, Outcome.OK),
+    ]

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from stagepost.edges import restore as module
+from stagepost.edges.clock import Clock
 from stagepost.edges.errors import MirrorUnavailable, OffsetMoved, Outdated, PartitionsChanged, RestoreStuck
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
 from stagepost.edges.ports import PROTO, Checkpoint, NoCounters
@@ -78,8 +79,8 @@ class World:
             Readers(self.log, Topic.STATE),
             due_of,
             new_nonce=lambda: next(self.nonces),
-            wall_us=lambda: NOW,
             failpoint=lambda name: None,
+            clock=Clock(wall_us=lambda: NOW),
         )
 
     def restored(self, **changes: object) -> Restored:

@@ -39,7 +39,6 @@ def work(mirror: MemoryMirror) -> Iterator[StatefulWork]:
         NoCounters(),
         no_restore,  # type: ignore[arg-type]
         Readers(log, Topic.STATE),
-        lambda: 0,
         1,
         "writer",
         lambda name: None,
