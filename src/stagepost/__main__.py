@@ -1,8 +1,28 @@
-"""``python -m stagepost``: the same as the script."""
+"""The program: ``stagepost`` and ``python -m stagepost``.
+
+May not contain: imports beyond these at its top. The program's own take most of a second, and a role that is asked to
+end within it has nothing to finish.
+"""
 
 from __future__ import annotations
 
-from stagepost.cli.app import main
+import os
+import signal
+import sys
+from typing import NoReturn
+
+_SERVING = ("run", "bridge")
+"""Verbs that end with 0 when they are asked to."""
+
+
+def main() -> NoReturn:
+    """Entry point of the script."""
+    if sys.argv[1:2] and sys.argv[1] in _SERVING:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
+    from stagepost.cli.app import main as program
+
+    program()
+
 
 if __name__ == "__main__":
     main()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from stagepost.edges.admin import admin_client
 from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
@@ -16,6 +18,7 @@ from stagepost.edges.runner import RunnerConfig, kafka_runner
 from stagepost.edges.running import RunningJourneys
 from stagepost.edges.sns import Certificates
 from stagepost.edges.topics import TopicNames
+from stagepost.edges.waiting import await_kafka
 from stagepost.engine.dead_letter_guard import GuardConfig
 from stagepost.engine.journey_worker import JourneyProcessor
 from stagepost.engine.normalise_worker import NormaliseProcessor
@@ -88,6 +91,13 @@ def build_role(
         guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics, mirror=mirror)
+
+
+def await_cluster(settings: Settings, asked_to_end: Callable[[], bool], name: str) -> bool:
+    """Wait until Kafka answers; see ``edges/waiting.py``."""
+    kafka = settings.kafka
+    client = admin_client(kafka.bootstrap_servers, kafka_settings(settings).librdkafka)
+    return await_kafka(client, kafka.bootstrap_servers, asked_to_end, name)
 
 
 def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 from msgspec import structs
 
-from stagepost.edges.errors import MirrorUnavailable
+from stagepost.edges.errors import MirrorUnavailable, Outdated
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.local_redis import LocalRedis, start_local_redis
 from stagepost.edges.memory import MemoryMirror
@@ -329,3 +330,32 @@ def test_a_foreign_hash_in_place_of_the_checkpoint_is_no_checkpoint(redis_url: s
     mirror.wipe(0, structs.replace(at(0), control=b""))
     assert mirror.checkpoint(0) == structs.replace(at(0), control=b"")
     mirror.close()
+
+
+def test_a_server_of_a_version_that_will_do_is_asked_once(mirror: Mirror) -> None:
+    mirror.check()
+    mirror.check()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            [b"server", b"redis", b"version", b"6.0.9", b"proto", 2],
+            r"this is redis 6\.0\.9; stagepost needs Redis 6\.2",
+        ),
+        (redis.ResponseError("unknown command `HELLO`, with args beginning with: "), r"older than 6\.0"),
+    ],
+)
+def test_an_older_redis_is_refused(monkeypatch: pytest.MonkeyPatch, answer: object, why: str) -> None:
+    client = connect("redis://localhost:1")
+
+    def hello(*words: str) -> object:
+        assert words == ("HELLO",)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client, "execute_command", hello)
+    with pytest.raises(Outdated, match=why):
+        RedisMirror(client, MirrorKeys.of("", "journey")).check()

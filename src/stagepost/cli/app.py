@@ -72,7 +72,7 @@ def _version(asked: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Entry point of the script ``stagepost`` and of ``python -m stagepost``."""
+    """What ``stagepost.__main__`` calls."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -13,12 +13,14 @@ from stagepost.cli.output import FAILED, USAGE, Failure, leave, note
 from stagepost.edges.roles import BASE_PORT, PORTS
 
 if TYPE_CHECKING:
-    from stagepost.edges.metrics import Metrics
     from stagepost.edges.roles import Role, RunOptions
     from stagepost.settings import Settings
 
 STOP_GRACE_S = 30.0
 """What ``run all`` gives its roles to end: twice the transaction timeout of 15 s (delivery.md 3)."""
+
+_STARTING_S = 60.0
+"""Of a role that waits for its cluster, as seen by the health check: it is alive for as long as it answers."""
 
 ROLES = tuple(PORTS)
 
@@ -99,12 +101,13 @@ def add_to(app: typer.Typer) -> None:
                 "STAGEPOST_JOURNEYS": None if journeys is None else str(journeys),
             }
             given_only = {name: value for name, value in environment.items() if value is not None}
-            leave(_run_all(arguments, given_only, instance, port))
+            leave(_run_all(settings, arguments, given_only, instance, port))
         _run_one(role, settings, options, host, port)
 
 
 def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port: int | None) -> None:
     from stagepost.edges.signals import stopping
+    from stagepost.settings import SettingsError
 
     built: list[Role] = []
     asked = False
@@ -118,49 +121,48 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
     with stopping(stop):
         # Imported here: the clients take most of the start, within which the role may be asked to end.
         from stagepost.edges.errors import EdgeError
+        from stagepost.edges.health import HealthServer
+        from stagepost.edges.logs import logger
         from stagepost.edges.metrics import Metrics
-        from stagepost.wiring import build_role
+        from stagepost.edges.roles import Status
+        from stagepost.wiring import await_cluster, build_role
 
-        metrics = Metrics()
+        metrics, port = Metrics(), PORTS[role] if port is None else port
+
+        def status() -> Status:
+            return built[0].status if built else Status(time.monotonic(), _STARTING_S, ("Kafka does not answer yet",))
+
         try:
-            built.append(build_role(role, settings, options, metrics))
+            health = HealthServer(host, port, status, metrics.render, settings.public())
+        except OSError as error:
+            raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
+        health.start()
+        note(f"stagepost {role}: health on http://{host}:{health.port}")
+        try:
+            if await_cluster(settings, lambda: asked, "stagepost.run"):
+                built.append(build_role(role, settings, options, metrics))
+            if built and not asked:
+                built[0].run()
         except EdgeError:
-            if asked:  # while it waited for a broker that is away
-                return
+            if not asked or built:  # else it was asked to end while it was being built
+                raise
+        except SettingsError:
             raise
-        if not asked:
-            _serve(role, built[0], metrics, settings, options, host, PORTS[role] if port is None else port)
+        except Exception:
+            # Through the log, which cuts addresses out of what the exception says.
+            logger("stagepost.run", role=role, instance=options.instance).exception("the role failed")
+            leave(FAILED)
+        finally:
+            health.close()
 
 
-def _serve(
-    role: str, running: Role, metrics: Metrics, settings: Settings, options: RunOptions, host: str, port: int
-) -> None:
-    from stagepost.edges.errors import EdgeError
-    from stagepost.edges.health import HealthServer
-    from stagepost.edges.logs import logger
-
-    try:
-        health = HealthServer(host, port, lambda: running.status, metrics.render, settings.public())
-    except OSError as error:
-        raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
-    health.start()
-    note(f"stagepost {role}: health on http://{host}:{health.port}")
-    try:
-        running.run()
-    except EdgeError:
-        raise
-    except Exception:
-        # Through the log, which cuts addresses out of what the exception says.
-        logger("stagepost.run", role=role, instance=options.instance).exception("the role failed")
-        leave(FAILED)
-    finally:
-        health.close()
-
-
-def _run_all(arguments: list[str], environment: dict[str, str], instance: str | None, port: int | None) -> int:
+def _run_all(
+    settings: Settings, arguments: list[str], environment: dict[str, str], instance: str | None, port: int | None
+) -> int:
     from stagepost.edges.logs import logger
     from stagepost.edges.processes import Command, ProcessGroup, Supervisor, role_command
     from stagepost.edges.signals import stopping
+    from stagepost.wiring import await_cluster
 
     log = logger("stagepost.all")
     commands = []
@@ -177,6 +179,9 @@ def _run_all(arguments: list[str], environment: dict[str, str], instance: str | 
     with ProcessGroup(grace_s=STOP_GRACE_S) as group:
         supervisor = Supervisor(group, commands)
         with stopping(stop, supervisor.kill):
+            # Here once, and not in each role with a line of its own.
+            if not await_cluster(settings, lambda: asked, "stagepost.all"):
+                return 0
             supervisor.start()
             while not asked and not supervisor.down:
                 for ended in supervisor.check():

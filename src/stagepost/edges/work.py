@@ -180,7 +180,7 @@ class StatelessWork:
         self._mirror = mirror
         self._writer = writer
         self._clock = clock
-        self._untried_until = 0.0
+        self._untried_until = clock.monotonic()
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:

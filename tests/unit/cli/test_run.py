@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,5 +60,86 @@ def test_a_role_may_be_asked_to_end_while_it_waits_for_its_broker(
 
     monkeypatch.setenv("STAGEPOST_IDENTITY__TENANT_KEY", "0123456789abcdef")
     monkeypatch.setattr("stagepost.edges.logs.configure", lambda *_, **__: None)
+    monkeypatch.setattr("stagepost.wiring.await_cluster", lambda *_: True)
     monkeypatch.setattr("stagepost.wiring.build_role", no_broker)
-    assert code == run(["run", "journey"])
+    assert code == run(["run", "journey", "--port", "0"])
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``stagepost WORDS`` in a process of its own, without a Kafka."""
+    processes: list[subprocess.Popen[str]] = []
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STAGEPOST_")}
+    environment["STAGEPOST_KAFKA__BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    environment["STAGEPOST_IDENTITY__TENANT_KEY"] = "0123456789abcdef"
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        (tmp_path / "journeys").mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stagepost", *words],
+            env=environment,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def catches_sigterm(process: subprocess.Popen[str]) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="which signals a process catches is read in /proc")
+@pytest.mark.parametrize("later_s", [0.0, 0.1, 0.3, 0.6, 1.0, 1.5])
+def test_a_role_that_is_asked_to_end_at_any_moment_of_its_start_ends_with_0(
+    started: Callable[..., subprocess.Popen[str]], later_s: float
+) -> None:
+    process = started("run", "journey", "--port", "0")
+    deadline = time.monotonic() + 30
+    while not catches_sigterm(process):
+        assert time.monotonic() < deadline
+    time.sleep(later_s)
+    process.terminate()
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 0, told
+
+
+@pytest.mark.parametrize("role", ["journey", "normalise", "all"])
+def test_without_kafka_a_role_waits_and_says_so_once(started: Callable[..., subprocess.Popen[str]], role: str) -> None:
+    process = started("run", role, "--port", "0", "--json")
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "waiting for Kafka" in line:
+            break
+    time.sleep(4)
+    assert process.poll() is None
+    process.terminate()
+    lines += process.stderr.readlines()
+    assert process.wait(30) == 0
+    [told] = [json.loads(line) for line in lines if "Kafka at 127.0.0.1:1" in line]
+    assert (told["event"], told["level"]) == ("waiting for Kafka", "warning")
+    assert "setting kafka.bootstrap_servers" in told["reason"]
+    assert [line for line in lines if "a role ended" in line] == []
+
+
+def test_a_role_that_waits_for_kafka_is_alive_and_not_ready(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = started("run", "journey", "--port", "0", "--json")
+    assert process.stderr is not None
+    port = next(line.rsplit(":", 1)[1].strip() for line in process.stderr if "health on" in line)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
+    assert refused.value.read() == b"Kafka does not answer yet\n"
