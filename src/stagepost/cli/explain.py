@@ -12,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, counted, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, PARTLY, complain, counted, data, json_data, leave, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.engine.story import Told
@@ -76,13 +76,14 @@ def add_to(app: typer.Typer) -> None:
         else:
             known = _from_redis(contact, settings)
         if known is None:
-            note(f"{contact}: nothing is known of this contact")
+            complain(f"{contact}: nothing is known of this contact")
             leave(FAILED)
         if history:
             _add_history(known, contact, settings)
         _print(known, contact, journey, as_json)
         if bad.count:
-            note(f"{counted(bad.count, 'line')} skipped")
+            complain(f"{counted(bad.count, 'line')} skipped")
+            leave(PARTLY)
 
 
 def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known | None:
@@ -125,9 +126,9 @@ def _from_redis(contact: str, settings: Settings) -> _Known | None:
     stored = {version: each for version, each in running.definitions.items() if each is not None}
     lost = sorted(name for name, version in activation.versions.items() if (name, version) not in stored)
     for name in lost:
-        note(f"{name}: its running definition is not stored, so nothing can be said of it")
+        complain(f"{name}: its running definition is not stored, so nothing can be said of it")
     if activation.slot is not None and state.epoch < activation.seq:
-        note("a change of definitions is under way, and has not come to this contact yet")
+        complain("a change of definitions is under way, and has not come to this contact yet")
     in_force = [stored[version] for version in activation.versions.items() if version in stored]
     older = [(name, version) for name, counts in activation.stays.items() for version in counts]
     program = compile_program(in_force, [stored[version] for version in older if version in stored])
@@ -141,7 +142,7 @@ def _add_history(known: _Known, contact: str, settings: Settings) -> None:
     with progress_bar("reading") as progress:
         past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
     if not past.whole:
-        note("the history is not whole: the broker stopped answering, or a transaction is open")
+        complain("the history is not whole: the broker stopped answering, or a transaction is open")
     known.events = past.events
     if past.moves:
         known.moves = past.moves
@@ -159,7 +160,7 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
         return
     found = standings(known.program, known.state, known.clock, _seen(known, contact))
     if journey is not None and journey not in {each.journey for each in found}:
-        note(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
+        complain(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
         leave(FAILED)
     chosen = [each for each in found if journey in (None, each.journey)]
     if as_json:

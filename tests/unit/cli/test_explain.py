@@ -147,3 +147,10 @@ def test_it_says_which_setback_comes_nearer_and_what_did_not_count(folder: Path)
         "why": "its URL is under none of the links",
         "tried": ["pricing example.com/pricing/**"],
     }
+
+
+def test_lines_that_were_skipped_end_with_3(folder: Path) -> None:
+    with (folder / "events.ndjson").open("a") as events:
+        events.write("\nno event")
+    result = run(folder, "a")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, "1 line skipped")
