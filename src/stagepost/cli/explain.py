@@ -167,7 +167,7 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
         whole: dict[str, object] = {"contact": contact, "clock": rfc3339(known.clock), "erased": None}
         whole["journeys"] = [_standing_json(known, each) for each in chosen]
         if known.events:
-            whole["events"] = [_event_json(known, event, at) for event, at in known.events]
+            whole["events"] = [_event_json(known, chosen, event, at) for event, at in known.events]
         json_data(whole)
         return
     for each in chosen:
@@ -176,7 +176,9 @@ def _print(known: _Known, contact: str, journey: str | None, as_json: bool) -> N
         data("events")
         for event, at in known.events:
             moved = ", ".join(f"{m.journey}: {m.source or 'none'} -> {m.to}" for m in _moved_by(known, event.id))
-            where = " ".join(filter(None, (event.campaign, _place(event.url))))
+            where = " ".join(filter(None, (event.campaign, _place(event.url)))) + _labels(
+                _links_of(known, chosen, event)
+            )
             data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
 
 
@@ -210,7 +212,9 @@ def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
     if moves:
         data("  why")
     for move in moves:
-        data(f"    {move.at}  {_move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {_cause_text(move)}")
+        data(
+            f"    {move.at}  {_move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {_cause_text(known, move)}"
+        )
     if standing.run and (not moves or moves[-1].move < standing.move):
         data("    newer moves are not at hand: --history reads them")
     if standing.next:
@@ -277,13 +281,43 @@ def _rule_text(rule: str, line: int | None) -> str:
     return rule if line is None else f"{rule}, line {line}"
 
 
-def _cause_text(move: Told) -> str:
+def _links_of(known: _Known, standings: Sequence[Standing], event: Event) -> list[dict[str, str | None]]:
+    """The links that an event's URL is under, in each of these journeys."""
+    from stagepost.journey.nearest import touched
+
+    if event.type != "email.clicked":
+        return []
+    return [
+        {"journey": standing.journey, "link": link.name, "means": link.means}
+        for standing in standings
+        for link in touched(known.program.by_name[standing.journey].definition, event.url)
+    ]
+
+
+def _links_of_cause(known: _Known, move: Told) -> list[dict[str, str | None]]:
+    """The same of the click that moved the contact, by the definition that moved it."""
+    from stagepost.journey.nearest import touched
+
+    definition = known.definitions.get((move.journey, move.version))
+    if definition is None or move.cause is None or move.cause[1] != "email.clicked":
+        return []
+    whole = next((event.url for event, _ in known.events if event.id == move.cause[0]), move.cause[3])
+    return [{"link": link.name, "means": link.means} for link in touched(definition, whole)]
+
+
+def _labels(links: Sequence[dict[str, str | None]]) -> str:
+    """``[pricing: intent]`` behind a URL; empty where it is under no link."""
+    names = dict.fromkeys(f"{link['link']}: {link['means']}" if link["means"] else str(link["link"]) for link in links)
+    return f"  [{', '.join(names)}]" if names else ""
+
+
+def _cause_text(known: _Known, move: Told) -> str:
     if move.timer is not None:
         return f"{move.timer[0]}, due {move.timer[1]}"
     if move.cause is None:
         return "change of the definition"
     _, type_, campaign, url = move.cause
-    return " ".join(filter(None, (type_, campaign, url)))
+    return " ".join(filter(None, (type_, campaign, url))) + _labels(_links_of_cause(known, move))
 
 
 def _place(url: str | None) -> str | None:
@@ -325,7 +359,12 @@ def _told_json(known: _Known, move: Told) -> dict[str, object]:
         "rule": move.rule,
         "line": _line(known, move),
         "version": move.version,
-        "cause": None if cause is None else dict(zip(("id", "type", "campaign", "url"), cause, strict=True)),
+        "cause": None
+        if cause is None
+        else {
+            **dict(zip(("id", "type", "campaign", "url"), cause, strict=True)),
+            "links": _links_of_cause(known, move),
+        },
         "timer": None if timer is None else {"name": timer[0], "due": timer[1]},
         "late": move.late,
     }
@@ -368,7 +407,7 @@ def _near_json(near: Near) -> dict[str, object]:
     }
 
 
-def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:
+def _event_json(known: _Known, standings: Sequence[Standing], event: Event, at: int) -> dict[str, object]:
     from stagepost.events import rfc3339
 
     return {
@@ -377,5 +416,6 @@ def _event_json(known: _Known, event: Event, at: int) -> dict[str, object]:
         "at": rfc3339(at),
         "campaign": event.campaign,
         "url": _place(event.url),
+        "links": _links_of(known, standings, event),
         "moved": [f"{move.journey}: {move.source or 'none'} -> {move.to}" for move in _moved_by(known, event.id)],
     }
