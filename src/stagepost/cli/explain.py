@@ -212,9 +212,8 @@ def _print_standing(known: _Known, contact: str, standing: Standing) -> None:
     if moves:
         data("  why")
     for move in moves:
-        data(
-            f"    {move.at}  {_move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {_cause_text(known, move)}"
-        )
+        rule = _rule_text(move.rule, _line(known, move))
+        data(f"    {move.at}  {_move_text(move)}  ({rule})  {_cause_text(known, move)}")
     if standing.run and (not moves or moves[-1].move < standing.move):
         data("    newer moves are not at hand: --history reads them")
     if standing.next:
