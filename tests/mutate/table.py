@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Mutation:
     """``piece`` of ``file`` becomes ``replacement``: that breaks ``rule``.
 
-    ``file`` lies below the package's ``journey`` folder, or in the one that it names.
+    ``file`` lies in the package's ``journey`` folder, or in the one that it names.
     """
 
     rule: str
@@ -1098,21 +1098,84 @@ PARSE = _of(
 
 SWITCH = _of(
     "switch.py",
+    ("a changed definition is one whose version differs", "if was == version and name in old:", "if False:"),
+    ("a journey that comes back has lost its timers", "was = old.get(name) or gone.get(name)", "was = old.get(name)"),
+    ("finish leaves runs on their version", 'if journey.on_change == "finish":', "if False:"),
+    ("keep and reevaluate leave nobody behind", 'if journey.on_change == "finish":', "if True:"),
     (
-        "a stage that is gone maps to the nearest lower one",
-        "(journey.rank[known] for known in reversed(lower) if known in journey.rank)",
-        "(journey.rank[known] for known in lower if known in journey.rank)",
+        "runs finish only on what can still be had",
+        "if v != version and known((name, v)))",
+        "if v != version)",
     ),
+    (
+        "runs on the version that comes back are on no older one",
+        "if v != version and known((name, v)))",
+        "if known((name, v)))",
+    ),
+    (
+        "runs that finish go on when their journey stays as it is",
+        "                stay[name] = older\n",
+        "                pass\n",
+    ),
+    ("a contact is brought up once", "state.epoch < self.epoch and", "state.epoch <= self.epoch and"),
+    ("an erased contact is left alone", "state.epoch < self.epoch and not state.erased", "state.epoch < self.epoch"),
+    (
+        "moves of a change come in order of journey names",
+        "for name in sorted(new.runs):",
+        "for name in sorted(new.runs, reverse=True):",
+    ),
+    (
+        "only journeys that changed are brought up",
+        "if journey is None or (name, 0) not in switch.before:",
+        "if journey is None:",
+    ),
+    ("who is brought up is on the version in force", "            run.version = 0\n", ""),
+    (
+        "timers are those of the new definition",
+        "            retime_all(scene, journey, run)\n            if",
+        "            if",
+    ),
+    ("reevaluate looks at every condition", 'if journey.definition.on_change == "reevaluate":', "if False:"),
+    ("keep moves nobody by facts", 'if journey.definition.on_change == "reevaluate":', "if True:"),
+    (
+        "engagement seen through a lens that is gone is gone",
+        "if key in lenses or lens.held}",
+        "}",
+    ),
+    (
+        "a new due time is found",
+        "    new.due = first_due(new)\n    return Step(new, tuple(scene.moves)",
+        "    return Step(new, tuple(scene.moves)",
+    ),
+    ("only active runs finish", "    if run.status != ACTIVE:\n        return False\n    mark", "    mark"),
+    ("a run is marked with the version that it finishes on", "    run.version = mark\n", ""),
+    (
+        "counts of conditions that are gone go",
+        "for key, fact in run.facts.items() if key in journey.leaves}",
+        "for key, fact in run.facts.items()}",
+    ),
+    (
+        "counts of unchanged conditions are kept",
+        "for key, fact in run.facts.items() if key in journey.leaves}",
+        "for key, fact in run.facts.items() if False}",
+    ),
+    (
+        "consent that is asked for now deletes engagement",
+        "if consent is not None and register.consent_since(scene.state, consent) < 0:",
+        "if False:",
+    ),
+    ("only engagement goes without consent", "if journey.leaves[key].engagement]:", "]:"),
+    ("a setback that is still there goes on", "if set_back and run.place in journey.setback_rank:", "if False:"),
+    ("who stays by name is not migrated", "elif set_back or journey.stages[stage].name != run.place:", "else:"),
+    ("another goal is judged anew", "if old is None or old.goal != journey.definition.goal:", "if False:"),
+    ("the same goal is reached once", "if old is None or old.goal != journey.definition.goal:", "if True:"),
+    ("a stage stays by its name", "    if name in journey.rank:\n        return journey.rank[name]\n", ""),
+    ("the nearest lower stage that exists", "for known in reversed(lower) if known", "for known in lower if known"),
+    ("lower than the stage that is gone", "lower = names[: names.index(name)] if", "lower = names if"),
     (
         "a stage without a lower one that exists becomes the first",
         "for known in reversed(lower) if known in journey.rank), 0)",
         "for known in reversed(lower) if known in journey.rank), len(journey.stages) - 1)",
-    ),
-    (
-        "a stage is kept by its name",
-        "    if name in journey.rank:\n        return journey.rank[name]\n",
-        "    if name in journey.rank and old is not None and name in [stage.name for stage in old.stages]:\n"
-        "        return min([stage.name for stage in old.stages].index(name), len(journey.stages) - 1)\n",
     ),
     (
         "out of a setback that is gone the contact goes to its best stage",
@@ -1120,45 +1183,14 @@ SWITCH = _of(
         "migrate(scene, journey, run, stage)",
     ),
     (
-        "a setback that is still there is kept by its name",
-        "if set_back and run.place in journey.setback_rank:",
-        "if False:",
-    ),
-    (
-        "a stage that is still there is no move",
-        "elif set_back or journey.stages[stage].name != run.place:",
-        "else:",
-    ),
-    (
         "the best stage is never below the present one",
         "    best = max(stage, best)\n",
         "",
     ),
     (
-        "counts of unchanged conditions are kept",
-        "run.facts = {key: fact for key, fact in run.facts.items() if key in journey.leaves}",
-        "run.facts = {}",
-    ),
-    (
-        "counts of conditions that are gone are dropped",
-        "run.facts = {key: fact for key, fact in run.facts.items() if key in journey.leaves}",
-        "run.facts = dict(run.facts)",
-    ),
-    (
-        "what a new consent forbids is deleted",
-        "    if consent is not None and register.consent_since(scene.state, consent) < 0:\n",
-        "    if False:\n",
-    ),
-    (
         "of what a new consent forbids the counts are deleted too",
-        "        for key in [key for key in run.facts if journey.leaves[key].engagement]:\n"
         "            del run.facts[key]\n",
-        "",
-    ),
-    (
-        "a new consent leaves counts that are no engagement",
-        "[key for key in run.facts if journey.leaves[key].engagement]",
-        "list(run.facts)",
+        "            pass\n",
     ),
     (
         "a changed goal counts as reached from its stage on",
@@ -1166,24 +1198,9 @@ SWITCH = _of(
         "run.peaked = False",
     ),
     (
-        "an unchanged goal stays as it was",
-        "    if old is None or old.goal != journey.definition.goal:\n",
-        "    if True:\n",
-    ),
-    (
         "a goal that was reached in time is lost when the new one is not reached",
         "run.goal = run.goal and run.peaked",
         "run.goal = run.goal",
-    ),
-    (
-        "keep evaluates nothing",
-        '            if journey.definition.on_change == "reevaluate":\n',
-        '            if journey.definition.on_change != "finish":\n',
-    ),
-    (
-        "reevaluate evaluates the conditions anew",
-        '            if journey.definition.on_change == "reevaluate":\n',
-        "            if False:\n",
     ),
     (
         "reevaluate looks at the rules of the present setback only",
@@ -1194,21 +1211,6 @@ SWITCH = _of(
         "reevaluate looks at exits, setbacks and stages",
         "else bool(leaf.exits or leaf.setbacks or leaf.stages)",
         "else bool(leaf.setbacks or leaf.stages)",
-    ),
-    (
-        "timers are those of the new definition",
-        "            retime_all(scene, journey, run)\n",
-        "",
-    ),
-    (
-        "finish lets runs stay on their version",
-        '        if journey.on_change == "finish":\n',
-        "        if False:\n",
-    ),
-    (
-        "only finish lets runs stay on their version",
-        '        if journey.on_change == "finish":\n',
-        "        if True:\n",
     ),
     (
         "a run that began two changes ago finishes on its own version",
@@ -1222,79 +1224,14 @@ SWITCH = _of(
         "before[name] = (was,)",
     ),
     (
-        "without a definition no run can finish on it",
-        "if v != version and known((name, v)))",
-        "if v != version)",
-    ),
-    (
-        "runs of a version that is in force again are on it",
-        "if v != version and known((name, v)))",
-        "if known((name, v)))",
-    ),
-    (
-        "an unchanged journey goes on finishing",
-        "            if older:\n                stay[name] = older\n",
-        "",
-    ),
-    (
-        "a journey that did not change is left alone",
-        "        if was == version and name in old:\n",
-        "        if False:\n",
-    ),
-    (
-        "a journey that comes back goes on",
-        "was = old.get(name) or gone.get(name)",
-        "was = old.get(name)",
-    ),
-    (
         "a journey that comes back unchanged is brought up too",
         "if was == version and name in old:",
         "if was == version:",
     ),
     (
-        "a run that is over stays on no version",
-        "    if run.status != ACTIVE:\n        return False\n    mark = run.version\n",
-        "    mark = run.version\n",
-    ),
-    (
-        "a run that was brought up is on the version in force",
-        "            run.version = 0\n",
-        "",
-    ),
-    (
-        "each contact is brought up once",
-        "return state.epoch < self.epoch and not state.erased",
-        "return not state.erased",
-    ),
-    (
-        "an erased contact is not brought up",
-        "return state.epoch < self.epoch and not state.erased",
-        "return state.epoch < self.epoch",
-    ),
-    (
-        "a contact remembers the change that it was brought up to",
-        "    new.epoch = switch.epoch\n",
-        "",
-    ),
-    (
-        "journeys that did not change are left as they are",
-        "if journey is None or (name, 0) not in switch.before:",
-        "if journey is None:",
-    ),
-    (
         "clicks that wait for their verdict outlive the change",
         "if key in lenses or lens.held}",
         "if key in lenses}",
-    ),
-    (
-        "clicks that no journey may see any more are forgotten",
-        "if key in lenses or lens.held}",
-        "if True}",
-    ),
-    (
-        "the first timer after a change is known",
-        "    new.due = first_due(new)\n",
-        "",
     ),
     (
         "runs that are over are not waited for",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NoReturn
@@ -15,7 +16,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from stagepost import __version__
-from stagepost.cli.output import DONE, FAILED, USAGE, Failure, note
+from stagepost.cli.options import Verbs
+from stagepost.cli.output import DONE, FAILED, USAGE, VOICE, Failure, complain
 
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -44,6 +46,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     """The app with the verb that ``arguments`` begin with, or with all when that is none."""
     app = typer.Typer(
         name="stagepost",
+        cls=Verbs,
         help="Where each contact stands in each customer journey, from e-mail events on Kafka.",
         no_args_is_help=True,
         add_completion=False,
@@ -88,7 +91,9 @@ def run(arguments: Sequence[str]) -> int:
         code = _exit_code(error)
         if code is None:
             raise
-        note(f"stagepost: {error}")
+        if VOICE.verbose:
+            complain("".join(traceback.format_exception(error)).rstrip())
+        complain(f"stagepost: {error}")
         return code
     return DONE
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, load_from
-from stagepost.cli.output import PARTLY, leave, note
+from stagepost.cli.output import PARTLY, complain, leave
 
 if TYPE_CHECKING:
     from stagepost.normalise import AccountConfig
@@ -66,7 +66,7 @@ def add_to(app: typer.Typer) -> None:
         out.flush()
         for rejected in result.rejected:
             told = {"rejected": rejected.reason, "detail": rejected.detail, "part": rejected.part}
-            note(encode_json(told).decode())
+            complain(encode_json(told).decode())
         if result.rejected:
             leave(PARTLY)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, load_from
-from stagepost.cli.output import FAILED, PARTLY, Failure, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, PARTLY, Failure, complain, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.scan import Scanner
@@ -158,7 +158,7 @@ def add_to(app: typer.Typer) -> None:
         if failed:
             leave(PARTLY)
         if waiting:
-            note(f"not read within {wait:g} s: {', '.join(waiting)}; is the role running that reads it?")
+            complain(f"not read within {wait:g} s: {', '.join(waiting)}; is the role running that reads it?")
             leave(FAILED)
 
 

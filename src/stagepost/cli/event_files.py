@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
-from stagepost.cli.output import Failure, note
+from stagepost.cli.output import VOICE, Failure, complain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ class BadLines:
 
     def add(self, number: int, reason: str, detail: str) -> None:
         self.count += 1
-        note(f"line {number}: {reason}: {detail}")
+        complain(f"line {number}: {reason}: {detail}")
 
 
 def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[tuple[Event, int]]:
@@ -81,7 +81,7 @@ def _lines_of(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             lines = _lines(_decompressed(file) if path.suffix == ".zst" else file)
             size = path.stat().st_size
-            if size < LARGE:
+            if size < LARGE or VOICE.quiet:
                 yield from lines
                 return
             from rich.console import Console

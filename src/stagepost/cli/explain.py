@@ -12,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, counted, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, PARTLY, complain, counted, data, json_data, leave, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.engine.story import Told
@@ -76,13 +76,14 @@ def add_to(app: typer.Typer) -> None:
         else:
             known = from_redis(contact, settings)
         if known is None:
-            note(f"{contact}: nothing is known of this contact")
+            complain(f"{contact}: nothing is known of this contact")
             leave(FAILED)
         if history:
             add_history(known, contact, settings)
         _print(known, contact, journey, as_json)
         if bad.count:
-            note(f"{counted(bad.count, 'line')} skipped")
+            complain(f"{counted(bad.count, 'line')} skipped")
+            leave(PARTLY)
 
 
 def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known | None:
@@ -125,9 +126,9 @@ def from_redis(contact: str, settings: Settings) -> Known | None:
     stored = {version: each for version, each in running.definitions.items() if each is not None}
     lost = sorted(name for name, version in activation.versions.items() if (name, version) not in stored)
     for name in lost:
-        note(f"{name}: its running definition is not stored, so nothing can be said of it")
+        complain(f"{name}: its running definition is not stored, so nothing can be said of it")
     if activation.slot is not None and state.epoch < activation.seq:
-        note("a change of definitions is under way, and has not come to this contact yet")
+        complain("a change of definitions is under way, and has not come to this contact yet")
     in_force = [stored[version] for version in activation.versions.items() if version in stored]
     older = [(name, version) for name, counts in activation.stays.items() for version in counts]
     program = compile_program(in_force, [stored[version] for version in older if version in stored])
@@ -141,7 +142,7 @@ def add_history(known: Known, contact: str, settings: Settings) -> None:
     with progress_bar("reading") as progress:
         past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
     if not past.whole:
-        note("the history is not whole: the broker stopped answering, or a transaction is open")
+        complain("the history is not whole: the broker stopped answering, or a transaction is open")
     known.events = past.events
     if past.moves:
         known.moves = past.moves
@@ -159,14 +160,14 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
         return
     found = standings(known.program, known.state, known.clock, _seen(known, contact))
     if journey is not None and journey not in {each.journey for each in found}:
-        note(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
+        complain(f"{journey}: no such journey runs; there are {', '.join(each.journey for each in found) or 'none'}")
         leave(FAILED)
     chosen = [each for each in found if journey in (None, each.journey)]
     if as_json:
         whole: dict[str, object] = {"contact": contact, "clock": rfc3339(known.clock), "erased": None}
         whole["journeys"] = [standing_json(known, each) for each in chosen]
         if known.events:
-            whole["events"] = [_event_json(known, event, at) for event, at in known.events]
+            whole["events"] = [_event_json(known, chosen, event, at) for event, at in known.events]
         json_data(whole)
         return
     for each in chosen:
@@ -175,7 +176,9 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
         data("events")
         for event, at in known.events:
             moved = ", ".join(f"{m.journey}: {m.source or 'none'} -> {m.to}" for m in _moved_by(known, event.id))
-            where = " ".join(filter(None, (event.campaign, _place(event.url))))
+            where = " ".join(filter(None, (event.campaign, _place(event.url)))) + _labels(
+                _links_of(known, chosen, event)
+            )
             data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
 
 
@@ -209,7 +212,8 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
     if moves:
         data("  why")
     for move in moves:
-        data(f"    {move.at}  {move_text(move)}  ({_rule_text(move.rule, _line(known, move))})  {cause_text(move)}")
+        rule, labels = _rule_text(move.rule, _line(known, move)), _labels(_links_of_cause(known, move))
+        data(f"    {move.at}  {move_text(move)}  ({rule})  {cause_text(move)}{labels}")
     if standing.run and (not moves or moves[-1].move < standing.move):
         data("    newer moves are not at hand: --history reads them")
     if standing.next:
@@ -276,6 +280,36 @@ def _rule_text(rule: str, line: int | None) -> str:
     return rule if line is None else f"{rule}, line {line}"
 
 
+def _links_of(known: Known, standings: Sequence[Standing], event: Event) -> list[dict[str, str | None]]:
+    """The links that an event's URL is under, in each of these journeys."""
+    from stagepost.journey.nearest import touched
+
+    if event.type != "email.clicked":
+        return []
+    return [
+        {"journey": standing.journey, "link": link.name, "means": link.means}
+        for standing in standings
+        for link in touched(known.program.by_name[standing.journey].definition, event.url)
+    ]
+
+
+def _links_of_cause(known: Known, move: Told) -> list[dict[str, str | None]]:
+    """The same of the click that moved the contact, by the definition that moved it."""
+    from stagepost.journey.nearest import touched
+
+    definition = known.definitions.get((move.journey, move.version))
+    if definition is None or move.cause is None or move.cause[1] != "email.clicked":
+        return []
+    whole = next((event.url for event, _ in known.events if event.id == move.cause[0]), move.cause[3])
+    return [{"link": link.name, "means": link.means} for link in touched(definition, whole)]
+
+
+def _labels(links: Sequence[dict[str, str | None]]) -> str:
+    """``[pricing: intent]`` behind a URL; empty where it is under no link."""
+    names = dict.fromkeys(f"{link['link']}: {link['means']}" if link["means"] else str(link["link"]) for link in links)
+    return f"  [{', '.join(names)}]" if names else ""
+
+
 def cause_text(move: Told) -> str:
     if move.timer is not None:
         return f"{move.timer[0]}, due {move.timer[1]}"
@@ -324,7 +358,12 @@ def told_json(known: Known, move: Told) -> dict[str, object]:
         "rule": move.rule,
         "line": _line(known, move),
         "version": move.version,
-        "cause": None if cause is None else dict(zip(("id", "type", "campaign", "url"), cause, strict=True)),
+        "cause": None
+        if cause is None
+        else {
+            **dict(zip(("id", "type", "campaign", "url"), cause, strict=True)),
+            "links": _links_of_cause(known, move),
+        },
         "timer": None if timer is None else {"name": timer[0], "due": timer[1]},
         "late": move.late,
     }
@@ -367,7 +406,7 @@ def _near_json(near: Near) -> dict[str, object]:
     }
 
 
-def _event_json(known: Known, event: Event, at: int) -> dict[str, object]:
+def _event_json(known: Known, standings: Sequence[Standing], event: Event, at: int) -> dict[str, object]:
     from stagepost.events import rfc3339
 
     return {
@@ -376,5 +415,6 @@ def _event_json(known: Known, event: Event, at: int) -> dict[str, object]:
         "at": rfc3339(at),
         "campaign": event.campaign,
         "url": _place(event.url),
+        "links": _links_of(known, standings, event),
         "moved": [f"{move.journey}: {move.source or 'none'} -> {move.to}" for move in _moved_by(known, event.id)],
     }

@@ -15,7 +15,7 @@ import typer
 
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, Failure, counted, json_data, leave, note
+from stagepost.cli.output import PARTLY, Failure, complain, counted, json_data, leave, note
 
 DEFAULT_EXAMPLE = "first-journey"
 
@@ -116,7 +116,7 @@ def add_to(app: typer.Typer) -> None:
         journeys = files[0].path.parent
         note(f"next: stagepost validate {journeys}, stagepost test {journeys}, stagepost graph {files[0].path}")
         if bad.count:
-            note(f"{counted(bad.count, 'line')} skipped")
+            complain(f"{counted(bad.count, 'line')} skipped")
             leave(PARTLY)
 
 
@@ -164,7 +164,7 @@ def _write(files: list[_File], yes: bool) -> dict[str, list[Path]]:
         if file.is_there() and (file not in other or file in refused or not file.replaceable):
             done["kept"].append(file.path)
             reason = "its tenant key must not change" if not file.replaceable else "as it was"
-            note(f"kept {file.path}: {reason}")
+            complain(f"kept {file.path}: {reason}")
             continue
         what = "overwritten" if file.is_there() else "written"
         file.write()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stagepost.cli.output import FAILED, leave, note
+from stagepost.cli.output import FAILED, complain, leave
 
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
@@ -66,7 +66,7 @@ def without_errors(results: list[Parsed]) -> list[Parsed]:
     """Print what validate would say of broken files and end with code 1; warnings stop nothing."""
     problems = [problem for parsed in results for problem in parsed.problems]
     for problem in problems:
-        note(str(problem))
+        complain(str(problem))
     if any(problem.is_error for problem in problems):
         leave(FAILED)
     return results

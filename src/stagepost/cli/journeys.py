@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,10 +18,16 @@ from stagepost.cli.output import FAILED, Failure, counted, data, json_data, leav
 
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
+    from stagepost.journey.parse import Parsed
     from stagepost.journey.problems import Problem
     from stagepost.journey.timeline import TimelineResult
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Journey files, or folders of them.")]
+
+
+_KEYS = re.compile(r"^(journey|stages)\s*:", re.MULTILINE)
+_LOOKED_AT = 100_000
+"""Characters of a file that are searched for the words of a journey: more than any journey has."""
 
 
 class Format(StrEnum):
@@ -50,7 +57,8 @@ def add_to(app: typer.Typer) -> None:
         format_ = Format.JSON if as_json else format_
         if state_size and format_ not in (Format.TEXT, Format.JSON):
             raise typer.BadParameter(f"{format_} has no place for it", param_hint="--state-size")
-        results = parse_files(files_of(paths))
+        files = files_of(paths)
+        results = parse_files(files)
         problems = [problem for parsed in results for problem in parsed.problems]
         errors = sum(problem.is_error for problem in problems)
         sizes = _state_sizes(journeys_of(results)) if state_size and not errors else None
@@ -65,6 +73,8 @@ def add_to(app: typer.Typer) -> None:
             if sizes is not None:
                 _print_sizes(sizes)
             warnings = len(problems) - errors
+            for hint in _no_journeys(results, files):
+                note(hint)
             note(f"{counted(len(results), 'file')} checked, {counted(errors, 'error')}, {counted(warnings, 'warning')}")
         if errors:
             leave(FAILED)
@@ -132,6 +142,29 @@ def add_to(app: typer.Typer) -> None:
         note(f"{counted(len(results), 'test')}, {failed} failed")
         if failed:
             leave(FAILED)
+
+
+def _no_journeys(results: Sequence[Parsed], files: Sequence[Path]) -> Iterator[str]:
+    """A hint for files that are YAML, but no journeys: mostly the folder was not the one of journeys."""
+    strangers = [
+        str(file)
+        for file, parsed in zip(files, results, strict=True)
+        if parsed.journey is None and parsed.problems and not _KEYS.search(_begin_of(file))
+    ]
+    if strangers:
+        verb = "is" if len(strangers) == 1 else "are"
+        yield (
+            f"{', '.join(strangers)} {verb} no journey, which begins with journey: and has stages:. A folder of "
+            "journeys holds nothing else; make one with: stagepost init journeys"
+        )
+
+
+def _begin_of(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as text:
+            return text.read(_LOOKED_AT)
+    except OSError:
+        return ""
 
 
 def _print_problems(problems: Sequence[Problem], format_: Format) -> None:

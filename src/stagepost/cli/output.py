@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NoReturn
 
 import typer
@@ -27,8 +28,25 @@ def json_data(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False))
 
 
+@dataclass
+class Voice:
+    """How much this command line says beside its data: what ``-q`` and ``-v`` set."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+VOICE = Voice()
+
+
 def note(text: str) -> None:
-    """One line for the person at the terminal."""
+    """One line for the person at the terminal, unless ``-q`` says that it may go."""
+    if not VOICE.quiet:
+        typer.echo(text, err=True)
+
+
+def complain(text: str) -> None:
+    """One line that also ``-q`` shows: what is wrong, was left out, or may mislead."""
     typer.echo(text, err=True)
 
 
@@ -53,7 +71,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=VOICE.quiet or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 

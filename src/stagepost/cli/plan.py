@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
-from stagepost.cli.output import counted, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import complain, counted, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.running import Running, RunningJourneys
@@ -96,8 +96,11 @@ def add_to(app: typer.Typer) -> None:
             assert running is not None, "without events Redis was needed"
             movement = _over_contacts(running, partitions, after)
         _print(changes, movement, as_json)
+        if not movement.looked_at:
+            where = "Redis holds none under this prefix" if events is None else "the events make none"
+            note(f"no contact was looked at: {where}, so only rules were compared")
         if bad.count:
-            note(f"{counted(bad.count, 'line')} skipped")
+            complain(f"{counted(bad.count, 'line')} skipped")
         if changes or movement.rows():
             leave(CHANGES)
 
@@ -108,7 +111,7 @@ def _settings(config: Path | None, redis: str | None, prefix: str | None) -> Set
     try:
         return load_from(config, None, redis, prefix).settings
     except SettingsError as error:
-        note(f"stagepost: {error}")
+        complain(f"stagepost: {error}")
         leave(USAGE_64)
 
 
@@ -123,7 +126,7 @@ def _running(settings: Settings, needed: bool) -> RunningJourneys | None:
     except MirrorUnavailable as error:
         if needed:
             raise
-        note(f"no running definitions, all journeys count as new ({error}); old files: --against PATH")
+        complain(f"no running definitions, all journeys count as new ({error}); old files: --against PATH")
         return None
     return running
 
@@ -143,7 +146,8 @@ def _in_force(partitions: Sequence[Running]) -> dict[str, Journey | None]:
             versions.setdefault(name, set()).add(version)
     for name, several in versions.items():
         if len(several) > 1:
-            note(f"{name}: partitions run {len(several)} versions, a change is under way; rules are compared with one")
+            said = f"partitions run {len(several)} versions, a change is under way; rules are compared with one"
+            complain(f"{name}: {said}")
     return old
 
 
@@ -154,7 +158,7 @@ def _changes(old: Mapping[str, Journey | None], new: Sequence[Journey], whole: b
     for journey in sorted(new, key=lambda each: each.name):
         was = old.get(journey.name)
         if journey.name in old and was is None:
-            note(f"{journey.name}: the running definition is not stored, so its rules cannot be compared")
+            complain(f"{journey.name}: the running definition is not stored, so its rules cannot be compared")
         changes += rule_changes(was, journey)
     if whole:
         for name in sorted(old.keys() - {journey.name for journey in new}):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, complain, data, json_data, leave, note
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,8 +98,8 @@ def _check(names: Sequence[str], folder: Path, as_json: bool) -> None:
             for change in result["changes"]:
                 data(f"  {change}")
     if failed:
-        note(f"{', '.join(failed)}: not compatible with {folder}")
-        note(f"to write the present ones: stagepost schema --out {folder}")
+        complain(f"{', '.join(failed)}: not compatible with {folder}")
+        complain(f"to write the present ones: stagepost schema --out {folder}")
         leave(FAILED)
 
 

@@ -12,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, counted, data, json_data, leave, note
+from stagepost.cli.output import PARTLY, complain, counted, data, json_data, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def add_to(app: typer.Typer) -> None:
         else:
             _print_funnels(definitions, feed, end)
         if bad.count:
-            note(f"{counted(bad.count, 'line')} skipped")
+            complain(f"{counted(bad.count, 'line')} skipped")
             leave(PARTLY)
 
 

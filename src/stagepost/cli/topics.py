@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, complain, counted, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -99,13 +99,21 @@ def add_to(app: typer.Typer) -> None:
                     if each.what == "topic"
                     else f"{each.topic}: {each.what} is {each.found}, expected {each.expected}"
                 )
-        if any(each.what == "topic" for each in differences):
-            note("make the missing topics with: stagepost topics create")
-        if any(each.what != "topic" for each in differences):
-            note("change settings with the cluster's own tools, such as kafka-configs --alter --add-config NAME=VALUE")
+        for remedy in _remedies({each.what for each in differences}):
+            complain(remedy)
         if differences:
             leave(FAILED)
-        note(f"{len(specs)} topics are as they are to be")
+        note(f"{counted(len(specs), 'topic')} are as they are to be")
+
+
+def _remedies(what: set[str]) -> Iterator[str]:
+    """How to mend what differs: a topic that is missing, its number of partitions, a setting."""
+    if "topic" in what:
+        yield "make the missing topics with: stagepost topics create"
+    if "partitions" in what:
+        yield "contacts lie by the number of partitions; to change it: stagepost repartition --partitions N"
+    if what - {"topic", "partitions"}:
+        yield "change settings with the cluster's own tools, such as kafka-configs --alter --add-config NAME=VALUE"
 
 
 @contextmanager

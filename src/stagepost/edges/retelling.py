@@ -1,10 +1,10 @@
 """Rebuilds the view of contacts' last moves from ``journey.transitions``, beside the loop, once a mirror was lost.
 
-Behind every mirror stands a name (its ``nonce``). Beside the stories lies a mark: under which name they were told
-again, and down to which offset of each partition of ``journey.transitions``. A mark under another name, or none, means
-that they may be missing. The topic is read from its present end backwards, one bounded piece at a time: the newest
-moves are there first, a piece told twice adds nothing, and whoever takes the partition over goes on where the mark
-stands. Moves that are made meanwhile are told as always.
+Every mirror has a name (its ``nonce``). Beside the stories lies a mark: under which name they were told again, and
+down to which offset of each partition of ``journey.transitions``. A mark under another name, or none, means that
+they may be missing. The topic is read from its present end backwards, one bounded piece at a time: the newest moves are
+there first, a piece told twice adds nothing, and whoever takes the partition over goes on where the mark stands. Moves
+that are made meanwhile are told as always.
 
 The law: nothing waits for this. An erased contact is told of neither before nor after a piece: the states are looked at
 before it, and again after it, because an erasure may come in between.

@@ -69,6 +69,11 @@ def nearest(journey: d.Journey, condition: d.Condition, seen: Seen, since: int) 
     return None
 
 
+def touched(journey: d.Journey, url: str | None) -> tuple[d.Link, ...]:
+    """The links of a journey that a URL is under, with what they mean; ``means`` labels the touchpoint."""
+    return tuple(link for link in journey.links if url and LinkSet([link.pattern]).match(url))
+
+
 def _near(event: Event, at: int, why: str, tried: tuple[str, ...] = ()) -> Near:
     url = event.url.partition("?")[0] if event.url else None
     return Near(at, event.type, event.campaign, url, why, tried)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -58,6 +60,50 @@ def _all_commands() -> list[list[str]]:
         below = getattr(command, "commands", {})
         found += [[name, each] for each in below] or [[name]]
     return found
+
+
+def _options_of(words: list[str]) -> dict[str, str]:
+    """Name of each option of a verb, by every way to write it."""
+    command: Any = typer.main.get_group(app.build([]))
+    for word in words:
+        command = command.commands[word]
+    return {flag: parameter.name for parameter in command.params for flag in parameter.opts if flag.startswith("-")}
+
+
+@pytest.mark.parametrize("words", _all_commands(), ids=" ".join)
+def test_every_verb_has_the_common_options_and_every_one_with_settings_those_of_connections(words: list[str]) -> None:
+    options = _options_of(words)
+    assert {"--json", "-q", "--quiet", "-v", "--verbose"} <= set(options)
+    connection = {"--kafka", "--redis", "--prefix"}
+    if words == ["demo"]:  # works under a prefix of its own
+        assert connection & set(options) == {"--kafka", "--redis"}
+    elif "--config" in options:
+        assert connection <= set(options)
+    else:
+        assert not connection & set(options)
+
+
+def test_verbs_without_settings_are_those_that_read_files_alone() -> None:
+    without = [" ".join(words) for words in _all_commands() if "--config" not in _options_of(words)]
+    benches = [verb for verb in without if verb.startswith("bench ")]
+    files = ["init", "validate", "explain-code", "test", "simulate", "graph", "schema"]
+    assert sorted([*files, *benches]) == sorted(without)
+
+
+def test_quiet_keeps_warnings_and_verbose_shows_where_an_error_comes_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "w.yaml").write_text("journey: w\nstages:\n  - one: {opened: any}\n")
+    assert 0 == app.run(["validate", str(tmp_path), "-q"])
+    output = capsys.readouterr()
+    assert ("SP604" in output.out, output.err) == (True, "")
+    assert 0 == app.run(["validate", str(tmp_path)])
+    assert "1 file checked, 0 errors, 1 warning\n" == capsys.readouterr().err
+    assert 2 == app.run(["config", "show", "--config", str(tmp_path / "none.toml"), "-q"])
+    told = capsys.readouterr().err
+    assert told.startswith("stagepost: ")
+    assert 2 == app.run(["config", "show", "--config", str(tmp_path / "none.toml"), "-v"])
+    assert capsys.readouterr().err.startswith("Traceback ")
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["config", "show", "--nonsense"], ["topics"], []])

@@ -147,3 +147,34 @@ def test_it_says_which_setback_comes_nearer_and_what_did_not_count(folder: Path)
         "why": "its URL is under none of the links",
         "tried": ["pricing example.com/pricing/**"],
     }
+
+
+def test_lines_that_were_skipped_end_with_3(folder: Path) -> None:
+    with (folder / "events.ndjson").open("a") as events:
+        events.write("\nno event")
+    result = run(folder, "a")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (3, "1 line skipped")
+
+
+LINKED = """journey: path
+links:
+  plans: {url: example.com/x, means: intent}
+  blog: example.com/y
+stages:
+  - joined: contact.subscribed
+  - keen: {clicked: plans}
+"""
+
+
+def test_a_click_is_labelled_with_the_links_that_it_is_under_and_what_they_mean(folder: Path) -> None:
+    (folder / "path.yaml").write_text(LINKED)
+    shown = run(folder, "a").stdout
+    assert "  email.clicked n-1 https://example.com/x  [plans: intent]\n" in shown
+    assert "  email.clicked  https://example.com/y  [blog]\n" in shown
+    found = json.loads(run(folder, "a", "--json").stdout)
+    assert found["journeys"][0]["why"][1]["cause"]["links"] == [{"link": "plans", "means": "intent"}]
+    assert [event["links"] for event in found["events"]] == [
+        [],
+        [{"journey": "path", "link": "plans", "means": "intent"}],
+        [{"journey": "path", "link": "blog", "means": None}],
+    ]

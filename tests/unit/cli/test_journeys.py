@@ -35,6 +35,14 @@ def test_validate_prints_file_line_column_code_and_the_fix(folder: Path) -> None
     assert "2 files checked, 1 error, 0 warnings" in result.stderr
 
 
+def test_of_files_that_are_no_journeys_validate_says_so(folder: Path) -> None:
+    (folder / "compose.yml").write_text("services: {}\n")
+    (folder / "broken.yml").write_text(BROKEN)
+    result = run("validate", str(folder))
+    assert (result.exit_code, f"{folder}/compose.yml:1:1: SP101" in result.stdout) == (1, True)
+    assert result.stderr.splitlines()[0].startswith(f"{folder}/compose.yml is no journey, which begins with journey:")
+
+
 def test_warnings_do_not_fail_validate(folder: Path) -> None:
     (folder / "w.yaml").write_text(WARNED)
     result = run("validate", str(folder / "w.yaml"))

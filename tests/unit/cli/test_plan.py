@@ -91,6 +91,11 @@ def test_without_running_definitions_an_event_file_shows_where_everybody_would_b
     assert "no running definitions" in result.stderr
 
 
+def test_where_no_contact_was_looked_at_it_says_why(folder: Path) -> None:
+    result = run(folder, "old.yaml", "--events", "-", "--against", "old.yaml", stdin="")
+    assert (result.exit_code, "no contact was looked at: the events make none" in result.stderr) == (0, True)
+
+
 def test_bad_lines_are_told_and_skipped(folder: Path) -> None:
     result = run(
         folder, "old.yaml", "--events", "-", "--against", "old.yaml", stdin="{\n" + event(1, "a", "a.b") + "\n"
