@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from stagepost.events import Event, RawPlace, Reason, Rejected, Smtp, rfc3339, stable_id
 from stagepost.normalise import values
@@ -65,32 +65,8 @@ def assemble(
         return Rejected(Reason.NO_CONTACT, "neither a contact key in the metadata nor an address", part)
     cut: set[str] = set()
     metadata = _metadata(facts.metadata, cut)
-    extra = {
-        name: value if value.__class__ is not str or len(value) <= _SHORT else _cut(name, value, cut)
-        for name, value in facts.extra.items()
-        if value is not None
-    }
-    if "smtp" in extra:
-        extra["smtp"] = _cut_smtp(extra["smtp"], cut)
-    if facts.verdict.kind is not None:
-        extra["machine_kind"] = facts.verdict.kind
-    if "variant" in extra and account.variants == "count":
-        del extra["variant"]
-    if account.sending_domain is not None:
-        extra.setdefault("sending_domain", account.sending_domain)
-    if "scope" in extra and extra["scope"] == "domain" and "sending_domain" in extra:
-        extra.setdefault("scope_id", extra["sending_domain"])
-    if facts.recipient is not None or facts.sent_as is not None:
-        sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
-        if sent_as is not None:
-            extra["recipient_raw"] = _cut("recipient_raw", sent_as, cut)
     tags = _tags(facts.tags, cut) if facts.tags else ()
-    url = _cut("url", facts.url, cut, values.URL_LIMIT) if facts.url is not None else None
-    message = _cut("message", facts.message, cut) if facts.message is not None else None
-    provider_event = _cut("provider_event", facts.provider_event, cut)
-    if cut:
-        extra["cut"] = tuple(sorted(cut))
-    return structs.replace(
+    event = structs.replace(
         _blank(post.provider, post.account, post.received_at, verified),
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),
         type=facts.type,
@@ -98,8 +74,8 @@ def assemble(
         contact=contact,
         recipient=recipient,
         campaign=_campaign(facts, account),
-        message=message,
-        url=url,
+        message=_cut("message", facts.message, cut) if facts.message is not None else None,
+        url=_cut("url", facts.url, cut, values.URL_LIMIT) if facts.url is not None else None,
         first=facts.first,
         machine=facts.verdict.machine,
         machine_reasons=facts.verdict.reasons,
@@ -107,11 +83,41 @@ def assemble(
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
-        provider_event=provider_event,
+        provider_event=_cut("provider_event", facts.provider_event, cut),
         recipient_certainty=facts.certainty if recipient is not None else "none",
         raw=RawPlace(part, *post.place) if post.place is not None else RawPlace(part),
-        **extra,
     )
+    _add_known(event, facts, account, cut)
+    return event
+
+
+def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]) -> None:
+    """Fill in the fields that are on the wire only when known.
+
+    Nobody has seen the event yet; naming these fields among the arguments that make it would double what it costs.
+    """
+    fill = structs.force_setattr
+    for name, value in facts.extra.items():
+        if value is None:
+            continue
+        if value.__class__ is str and len(value) > _SHORT:
+            value = _cut(name, value, cut)
+        fill(event, name, value)
+    if event.smtp is not UNSET:
+        fill(event, "smtp", _cut_smtp(event.smtp, cut))
+    if facts.verdict.kind is not None:
+        fill(event, "machine_kind", facts.verdict.kind)
+    if account.variants == "count":
+        fill(event, "variant", UNSET)
+    if account.sending_domain is not None and event.sending_domain is UNSET:
+        fill(event, "sending_domain", account.sending_domain)
+    if event.scope == "domain" and event.scope_id is UNSET:
+        fill(event, "scope_id", event.sending_domain)
+    sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
+    if sent_as is not None:
+        fill(event, "recipient_raw", _cut("recipient_raw", sent_as, cut))
+    if cut:
+        fill(event, "cut", tuple(sorted(cut)))
 
 
 @lru_cache(maxsize=64)

@@ -65,16 +65,15 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]] | tuple[()]] = {
     "ip": ("ip", truncated_ip),
     "useragent": ("user_agent", values.text),
     "attempt": ("attempt", values.integer),
+    "sg_template_id": ("template", values.text),
+    "singlesend_name": ("campaign_name", values.text),
 }
 """Keys of SendGrid's own: the field that stands for one, and how it is taken; every other key is the sender's."""
 
 _NO_VERDICT = Verdict()
 
-_EITHER = (
-    ("template", ("sg_template_id", "template_id")),
-    ("campaign_name", ("singlesend_name", "marketing_campaign_name")),
-)
-"""Fields with several keys; the first that says something is taken."""
+_OTHERWISE = (("template_id", "template"), ("marketing_campaign_name", "campaign_name"))
+"""Keys that stand in where another left the field empty."""
 
 _IDENTITY = ("timestamp", "url", "asm_group_id", "attempt", "reason")
 """What follows event and message in an id."""
@@ -98,10 +97,9 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             extra[name] = taken(value)
         elif field is None and not key.startswith(_KNOWN_BEGINNINGS):
             metadata[key] = value
-    for name, keys in _EITHER:
-        for key in keys:
-            if key in part and extra.get(name) is None:
-                extra[name] = values.text(part[key])
+    for key, name in _OTHERWISE:
+        if key in part and extra.get(name) is None:
+            extra[name] = values.text(part[key])
     if "reason" in part or "response" in part or "status" in part:
         extra["smtp"] = answers.smtp(values.text(get("reason")) or get("response"), enhanced=get("status"))
     tags = values.strings(get("category"))
