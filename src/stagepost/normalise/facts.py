@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, structs
 from stagepost.events import Event, RawPlace, Reason, Rejected, Smtp, rfc3339, stable_id
 from stagepost.normalise import values
 from stagepost.normalise.addresses import hashed, normalised
-from stagepost.normalise.machines import Verdict
+from stagepost.normalise.machines import NO_VERDICT, Verdict
 from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.times import Moment, plausible
 
@@ -41,7 +41,7 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
     campaigns: Mapping[str, Any] = {}
     url: str | None = None
     first: bool | None = None
-    verdict: Verdict = Verdict()
+    verdict: Verdict = NO_VERDICT
     tags: tuple[str, ...] = ()
     certainty: Literal["exact", "candidate"] = "exact"
     test: bool = False
@@ -75,11 +75,6 @@ def assemble(
         recipient=recipient,
         campaign=_campaign(facts, account),
         message=_cut("message", facts.message, cut) if facts.message is not None else None,
-        url=_cut("url", facts.url, cut, values.URL_LIMIT) if facts.url is not None else None,
-        first=facts.first,
-        machine=facts.verdict.machine,
-        machine_reasons=facts.verdict.reasons,
-        test=facts.test,
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
@@ -105,15 +100,25 @@ def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]
         fill(event, name, value)
     if event.smtp is not UNSET:
         fill(event, "smtp", _cut_smtp(event.smtp, cut))
-    if facts.verdict.kind is not None:
-        fill(event, "machine_kind", facts.verdict.kind)
+    if facts.url is not None:
+        fill(event, "url", _cut("url", facts.url, cut, values.URL_LIMIT))
+    if facts.first is not None:
+        fill(event, "first", facts.first)
+    if facts.test:
+        fill(event, "test", True)
+    verdict = facts.verdict
+    if verdict is not NO_VERDICT:
+        fill(event, "machine", verdict.machine)
+        fill(event, "machine_reasons", verdict.reasons)
+        if verdict.kind is not None:
+            fill(event, "machine_kind", verdict.kind)
     if account.variants == "count":
         fill(event, "variant", UNSET)
     if account.sending_domain is not None and event.sending_domain is UNSET:
         fill(event, "sending_domain", account.sending_domain)
     if event.scope == "domain" and event.scope_id is UNSET:
         fill(event, "scope_id", event.sending_domain)
-    sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
+    sent_as = (values.text(facts.sent_as) if facts.sent_as is not None else None) or values.text(facts.recipient)
     if sent_as is not None:
         fill(event, "recipient_raw", _cut("recipient_raw", sent_as, cut))
     if cut:
@@ -210,7 +215,7 @@ def _metadata(given: Mapping[str, Any], cut: set[str]) -> dict[str, str]:
     except TypeError:
         characters = values.METADATA_LIMIT  # not all are texts: looked at one by one
     if characters <= _SHORT and len(given) <= values.METADATA_KEYS:
-        return dict(given)
+        return given if given.__class__ is dict else dict(given)
     kept: dict[str, str] = {}
     size = 0
     for key, value in given.items():

@@ -13,7 +13,7 @@ from typing import Any
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "sendgrid"
 check = signatures.sendgrid
@@ -70,7 +70,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]] | tuple[()]] = {
 }
 """Keys of SendGrid's own: the field that stands for one, and how it is taken; every other key is the sender's."""
 
-_NO_VERDICT = Verdict()
 
 _OTHERWISE = (("template_id", "template"), ("marketing_campaign_name", "campaign_name"))
 """Keys that stand in where another left the field empty."""
@@ -178,6 +177,6 @@ def _message(part: Mapping[str, Any]) -> str | None:
 
 def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
     if event not in ("open", "click"):
-        return _NO_VERDICT
+        return NO_VERDICT
     flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
     return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")
