@@ -352,7 +352,7 @@ def seconds(span: int) -> int | float:
 
 def stable_id(*parts: str) -> str:
     """First 32 hex digits of SHA-256 over the compact JSON array of ``parts``: the form of every id made here."""
-    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+    return hashlib.sha256(encode_json(parts)).digest()[:16].hex()
 
 
 def transition_id(journey: str, contact: str, run: str, move: int) -> str:

@@ -59,10 +59,16 @@ def add_to(app: typer.Typer) -> None:
         data("\n".join([*_head(machine()), *rows, notes]))
 
     @bench.command("normalise")
-    def normalise(events: Events = 50_000, rounds: Rounds = 5, seed: Seed = 1, as_json: Json = False) -> None:
+    def normalise(
+        events: Events = 50_000,
+        rounds: Rounds = 5,
+        seed: Seed = 1,
+        pure: Annotated[bool, typer.Option("--pure", help="Without a broker: only the code itself.")] = False,
+        as_json: Json = False,
+    ) -> None:
         """Measure webhook bodies to canonical events.
 
-        Without a broker, beside reading and writing the same JSON.
+        Alone, and as a role on a local Kafka, beside the same JSON read and written.
 
         Example: stagepost bench normalise --json
         """
@@ -70,7 +76,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.bench.normalise import bench_normalise
 
         with progress_bar("measuring") as progress:
-            report = bench_normalise(events, rounds, seed, progress)
+            report = bench_normalise(events, rounds, seed, progress, on_broker=not pure)
         if as_json:
             json_data(report.as_json())
             return
@@ -78,7 +84,14 @@ def add_to(app: typer.Typer) -> None:
             _row("JSON in and out", report.plain, None),
             _row("normalise", report.normalised, ratio(report.normalised, report.plain)),
         ]
-        data("\n".join([*_head(machine()), *rows, f"an event takes {report.event_bytes:.0f} bytes on email.events"]))
+        notes = [f"an event takes {report.event_bytes:.0f} bytes on email.events"]
+        plain, worker = report.end_to_end.plain, report.end_to_end.worker
+        if plain is not None and worker is not None:
+            rows += [_row("plain loop on a broker", plain, None), _row("run normalise", worker, ratio(worker, plain))]
+            notes.append("on the broker until everything is committed; CPU of the worker's process, all its threads")
+        elif not pure:
+            notes.append(f"on a broker: skipped, {report.end_to_end.skipped}")
+        data("\n".join([*_head(machine()), *rows, *notes]))
 
     @bench.command("journey")
     def journey(

@@ -21,8 +21,12 @@ _LIMIT = 1_000
 
 def normalised(value: Any) -> str | None:
     """NFC, domain in lower case and punycode, local part untouched; of ``Name <a@b>`` the address. None: no address."""
-    if not isinstance(value, str) or len(value) > _LIMIT:
-        return None
+    return _normalised(value) if isinstance(value, str) and len(value) <= _LIMIT else None
+
+
+@lru_cache(maxsize=4096)
+def _normalised(value: str) -> str | None:
+    """Kept for a while: what is sent to somebody is soon delivered to them."""
     if _PLAIN.fullmatch(value) is not None:
         return value
     address = value.strip()

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from stagepost.events import Event, RawPlace, Reason, Rejected, Smtp, rfc3339, stable_id
 from stagepost.normalise import values
 from stagepost.normalise.addresses import hashed, normalised
-from stagepost.normalise.machines import Verdict
+from stagepost.normalise.machines import NO_VERDICT, Verdict
 from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.times import Moment, plausible
 
@@ -41,7 +41,7 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
     campaigns: Mapping[str, Any] = {}
     url: str | None = None
     first: bool | None = None
-    verdict: Verdict = Verdict()
+    verdict: Verdict = NO_VERDICT
     tags: tuple[str, ...] = ()
     certainty: Literal["exact", "candidate"] = "exact"
     test: bool = False
@@ -65,32 +65,8 @@ def assemble(
         return Rejected(Reason.NO_CONTACT, "neither a contact key in the metadata nor an address", part)
     cut: set[str] = set()
     metadata = _metadata(facts.metadata, cut)
-    extra: dict[str, Any] = {
-        name: value if value.__class__ is not str or len(value) <= _SHORT else _cut(name, value, cut)
-        for name, value in facts.extra.items()
-        if value is not None
-    }
-    if "smtp" in extra:
-        extra["smtp"] = _cut_smtp(extra["smtp"], cut)
-    if facts.verdict.kind is not None:
-        extra["machine_kind"] = facts.verdict.kind
-    if "variant" in extra and account.variants == "count":
-        del extra["variant"]
-    if account.sending_domain is not None:
-        extra.setdefault("sending_domain", account.sending_domain)
-    if "scope" in extra and extra["scope"] == "domain" and "sending_domain" in extra:
-        extra.setdefault("scope_id", extra["sending_domain"])
-    if facts.recipient is not None or facts.sent_as is not None:
-        sent_as = values.text(facts.sent_as) or values.text(facts.recipient)
-        if sent_as is not None:
-            extra["recipient_raw"] = _cut("recipient_raw", sent_as, cut)
     tags = _tags(facts.tags, cut) if facts.tags else ()
-    url = _cut("url", facts.url, cut, values.URL_LIMIT) if facts.url is not None else None
-    message = _cut("message", facts.message, cut) if facts.message is not None else None
-    provider_event = _cut("provider_event", facts.provider_event, cut)
-    if cut:
-        extra["cut"] = tuple(sorted(cut))
-    return structs.replace(
+    event = structs.replace(
         _blank(post.provider, post.account, post.received_at, verified),
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),
         type=facts.type,
@@ -98,20 +74,55 @@ def assemble(
         contact=contact,
         recipient=recipient,
         campaign=_campaign(facts, account),
-        message=message,
-        url=url,
-        first=facts.first,
-        machine=facts.verdict.machine,
-        machine_reasons=facts.verdict.reasons,
-        test=facts.test,
+        message=_cut("message", facts.message, cut) if facts.message is not None else None,
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
-        provider_event=provider_event,
+        provider_event=_cut("provider_event", facts.provider_event, cut),
         recipient_certainty=facts.certainty if recipient is not None else "none",
         raw=RawPlace(part, *post.place) if post.place is not None else RawPlace(part),
-        **extra,
     )
+    _add_known(event, facts, account, cut)
+    return event
+
+
+def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]) -> None:
+    """Fill in the fields that are on the wire only when known.
+
+    Nobody has seen the event yet; naming these fields among the arguments that make it would double what it costs.
+    """
+    fill = structs.force_setattr
+    for name, value in facts.extra.items():
+        if value is None:
+            continue
+        if value.__class__ is str and len(value) > _SHORT:
+            value = _cut(name, value, cut)
+        fill(event, name, value)
+    if event.smtp is not UNSET:
+        fill(event, "smtp", _cut_smtp(event.smtp, cut))
+    if facts.url is not None:
+        fill(event, "url", _cut("url", facts.url, cut, values.URL_LIMIT))
+    if facts.first is not None:
+        fill(event, "first", facts.first)
+    if facts.test:
+        fill(event, "test", True)
+    verdict = facts.verdict
+    if verdict is not NO_VERDICT:
+        fill(event, "machine", verdict.machine)
+        fill(event, "machine_reasons", verdict.reasons)
+        if verdict.kind is not None:
+            fill(event, "machine_kind", verdict.kind)
+    if account.variants == "count":
+        fill(event, "variant", UNSET)
+    if account.sending_domain is not None and event.sending_domain is UNSET:
+        fill(event, "sending_domain", account.sending_domain)
+    if event.scope == "domain" and event.scope_id is UNSET:
+        fill(event, "scope_id", event.sending_domain)
+    sent_as = (values.text(facts.sent_as) if facts.sent_as is not None else None) or values.text(facts.recipient)
+    if sent_as is not None:
+        fill(event, "recipient_raw", _cut("recipient_raw", sent_as, cut))
+    if cut:
+        fill(event, "cut", tuple(sorted(cut)))
 
 
 @lru_cache(maxsize=64)
@@ -204,7 +215,7 @@ def _metadata(given: Mapping[str, Any], cut: set[str]) -> dict[str, str]:
     except TypeError:
         characters = values.METADATA_LIMIT  # not all are texts: looked at one by one
     if characters <= _SHORT and len(given) <= values.METADATA_KEYS:
-        return dict(given)
+        return given if given.__class__ is dict else dict(given)
     kept: dict[str, str] = {}
     size = 0
     for key, value in given.items():

@@ -59,6 +59,10 @@ class Verdict(Struct, frozen=True, gc=False):
     reasons: tuple[str, ...] = ()
 
 
+NO_VERDICT = Verdict()
+"""Of what nobody did."""
+
+
 def judge(user_agent: Any, *, is_open: bool, flag: bool | None = None, flag_kind: str | None = None) -> Verdict:
     """By the provider's ``flag`` (True: a machine of ``flag_kind``), then by the user agent."""
     if flag:

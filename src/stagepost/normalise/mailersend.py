@@ -13,7 +13,7 @@ from typing import Any
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "mailersend"
 check = signatures.mailersend
@@ -101,5 +101,5 @@ def _category(name: str) -> str:
 
 def _verdict(type_: str, morph: Mapping[str, Any]) -> Verdict:
     if type_ not in ("email.opened", "email.clicked"):
-        return Verdict()
+        return NO_VERDICT
     return judge(morph.get("user_agent"), is_open=type_ == "email.opened")

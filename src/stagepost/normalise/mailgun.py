@@ -18,7 +18,7 @@ from stagepost.normalise import signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.bodies import Form, form_of, json_parts
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 from stagepost.normalise.post import Post
 from stagepost.normalise.times import Moment
 
@@ -254,7 +254,7 @@ def _campaign_name(campaigns: Any) -> str | None:
 
 def _verdict(event: str, client: Mapping[str, Any]) -> Verdict:
     if event not in ("opened", "clicked"):
-        return Verdict()
+        return NO_VERDICT
     agent, is_open = client.get("user-agent"), event == "opened"
     bot = client.get("bot")
     if values.raw(client.get("client-type")).lower() in _CLIENTS:

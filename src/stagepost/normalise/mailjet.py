@@ -16,7 +16,7 @@ from stagepost.events import Smtp
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "mailjet"
 check = signatures.shared_secret
@@ -134,5 +134,5 @@ def _bounce(hard: bool, names: tuple[str, ...], answer: Smtp | None) -> tuple[st
 
 def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
     if event not in ("open", "click"):
-        return Verdict()
+        return NO_VERDICT
     return judge(part.get("agent"), is_open=event == "open")

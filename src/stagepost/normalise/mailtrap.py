@@ -15,7 +15,7 @@ from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.bodies import PART_LIMIT, json_parts
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 from stagepost.normalise.post import Post
 
 NAME = "mailtrap"
@@ -135,5 +135,5 @@ def _classified(event: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any
 
 def _verdict(type_: str, part: Mapping[str, Any]) -> Verdict:
     if type_ not in ("email.opened", "email.clicked"):
-        return Verdict()
+        return NO_VERDICT
     return judge(part.get("user_agent"), is_open=type_ == "email.opened")

@@ -16,7 +16,7 @@ from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.bodies import Form, form_of, json_parts
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, judge
 from stagepost.normalise.post import Post
 
 NAME = "mandrill"
@@ -112,7 +112,7 @@ def _message_event(event: str, part: Mapping[str, Any]) -> Facts:
         metadata=values.mapping(msg.get("metadata")),
         campaigns={"tag": next(iter(tags), None)},
         url=values.text(part.get("url")) if event == "click" else None,
-        verdict=judge(part.get("user_agent"), is_open=event == "open") if event in ("open", "click") else Verdict(),
+        verdict=judge(part.get("user_agent"), is_open=event == "open") if event in ("open", "click") else NO_VERDICT,
         tags=tags,
         extra={
             **extra,

@@ -13,7 +13,7 @@ from typing import Any
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "postmark"
 check = signatures.shared_secret
@@ -148,5 +148,5 @@ def _subscription(part: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _verdict(record: str, part: Mapping[str, Any]) -> Verdict:
     if record not in ("Open", "Click"):
-        return Verdict()
+        return NO_VERDICT
     return judge(part.get("UserAgent"), is_open=record == "Open")

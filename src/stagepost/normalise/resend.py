@@ -15,7 +15,7 @@ from msgspec import structs
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "resend"
 check = signatures.resend
@@ -159,7 +159,7 @@ def _suppression(told: Mapping[str, Any]) -> str | None:
 
 def _verdict(name: str, acted: Mapping[str, Any]) -> Verdict:
     if name not in _ONE_ACTED:
-        return Verdict()
+        return NO_VERDICT
     return judge(acted.get("userAgent"), is_open=name == "email.opened")
 
 

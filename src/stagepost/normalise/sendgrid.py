@@ -13,7 +13,7 @@ from typing import Any
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "sendgrid"
 check = signatures.sendgrid
@@ -65,16 +65,14 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]] | tuple[()]] = {
     "ip": ("ip", truncated_ip),
     "useragent": ("user_agent", values.text),
     "attempt": ("attempt", values.integer),
+    "sg_template_id": ("template", values.text),
+    "singlesend_name": ("campaign_name", values.text),
 }
 """Keys of SendGrid's own: the field that stands for one, and how it is taken; every other key is the sender's."""
 
-_NO_VERDICT = Verdict()
 
-_EITHER = (
-    ("template", ("sg_template_id", "template_id")),
-    ("campaign_name", ("singlesend_name", "marketing_campaign_name")),
-)
-"""Fields with several keys; the first that says something is taken."""
+_OTHERWISE = (("template_id", "template"), ("marketing_campaign_name", "campaign_name"))
+"""Keys that stand in where another left the field empty."""
 
 _IDENTITY = ("timestamp", "url", "asm_group_id", "attempt", "reason")
 """What follows event and message in an id."""
@@ -98,10 +96,9 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             extra[name] = taken(value)
         elif field is None and not key.startswith(_KNOWN_BEGINNINGS):
             metadata[key] = value
-    for name, keys in _EITHER:
-        for key in keys:
-            if key in part and extra.get(name) is None:
-                extra[name] = values.text(part[key])
+    for key, name in _OTHERWISE:
+        if key in part and extra.get(name) is None:
+            extra[name] = values.text(part[key])
     if "reason" in part or "response" in part or "status" in part:
         extra["smtp"] = answers.smtp(values.text(get("reason")) or get("response"), enhanced=get("status"))
     tags = values.strings(get("category"))
@@ -180,6 +177,6 @@ def _message(part: Mapping[str, Any]) -> str | None:
 
 def _verdict(event: str, part: Mapping[str, Any]) -> Verdict:
     if event not in ("open", "click"):
-        return _NO_VERDICT
+        return NO_VERDICT
     flag = values.boolean(part.get("sg_machine_open")) if event == "open" else None
     return judge(part.get("useragent"), is_open=event == "open", flag=flag, flag_kind="privacy_proxy")

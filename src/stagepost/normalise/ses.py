@@ -22,7 +22,7 @@ from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.bodies import PART_LIMIT, json_parts
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.times import Moment
 
@@ -372,7 +372,7 @@ def _mail_headers(headers: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _verdict(told: str, about: Mapping[str, Any]) -> Verdict:
-    return judge(about.get("userAgent"), is_open=told == "Open") if told in ("Open", "Click") else Verdict()
+    return judge(about.get("userAgent"), is_open=told == "Open") if told in ("Open", "Click") else NO_VERDICT
 
 
 def _smtp(about: Mapping[str, Any], recipient: Mapping[str, Any]) -> Smtp | None:

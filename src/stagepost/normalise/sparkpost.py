@@ -14,7 +14,7 @@ from typing import Any
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
 from stagepost.normalise.facts import Facts
-from stagepost.normalise.machines import Verdict, judge
+from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 
 NAME = "sparkpost"
 check = signatures.shared_secret
@@ -167,7 +167,7 @@ def _complaint(told: str | None) -> tuple[str, dict[str, Any]]:
 
 def _verdict(type_: str, event: Mapping[str, Any]) -> Verdict:
     if type_ not in ("email.opened", "email.clicked"):
-        return Verdict()
+        return NO_VERDICT
     parsed = values.mapping(event.get("user_agent_parsed"))
     # False says only that this mail program does not prefetch: no statement about a person.
     prefetched = values.boolean(parsed.get("is_prefetched")) or None
