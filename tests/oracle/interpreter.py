@@ -112,6 +112,8 @@ class Case:
         self.journey, self.contact = journey, contact
         self.facts: list[Fact] = []
         self.held: list[Fact] = []
+        self.unjudged: list[Fact] = []
+        """Clicks of unknown origin, by which others are judged: of the contact, so no consent of a journey matters."""
         self.refused = 0
         self.runs: list[Run] = []
         self.active: Run | None = None
@@ -596,6 +598,8 @@ class Case:
         earlier = [send for send in self.deliveries() if send.t <= t]
         fact = Fact(event, t, seq, seq, _newest(earlier), event.get("machine") is True)
         engagement = fact.type in UNCERTAIN or fact.custom
+        if fact.type == "email.clicked" and fact.certain and event.get("machine") is None:
+            self.unjudged.append(fact)
         if engagement and not self.consented(t):
             self.refused += 1
             return
@@ -643,12 +647,8 @@ class Case:
         assert bots is not None
         of_message = [
             (fact.t, fact.event.get("url"))
-            for fact in [*self.facts, *self.held, click]
-            if fact.type == "email.clicked"
-            and fact.certain
-            and fact.event.get("machine") is None
-            and fact.event.get("message") == click.event.get("message")
-            and fact.event.get("url") is not None
+            for fact in self.unjudged
+            if fact.event.get("message") == click.event.get("message") and fact.event.get("url") is not None
         ]
         for start in (click.t, *(t for t, _ in of_message)):
             end = start + bots["within"]
