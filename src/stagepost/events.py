@@ -156,7 +156,7 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     v: int | UnsetType = UNSET
 
 
-class Cause(Struct, frozen=True):
+class Cause(Struct, frozen=True, gc=False):
     """The event that moved a contact. ``url`` has no query string: it leaves the worker (experience.md 6)."""
 
     id: str
@@ -167,14 +167,14 @@ class Cause(Struct, frozen=True):
     machine: bool | None = None
 
 
-class TimerRef(Struct, frozen=True):
+class TimerRef(Struct, frozen=True, gc=False):
     """The timer that moved a contact: ``stall quiet no_click missed stuck after`` and when it was due."""
 
     name: str
     due: str
 
 
-class Credit(Struct, frozen=True):
+class Credit(Struct, frozen=True, gc=False):
     """The send that earned a move; ``how`` is ``direct`` or ``last_click`` (journeys.md 3)."""
 
     campaign: str | None
@@ -183,7 +183,7 @@ class Credit(Struct, frozen=True):
     how: str
 
 
-class SendRef(Struct, frozen=True):
+class SendRef(Struct, frozen=True, gc=False):
     """The last send delivered to the contact."""
 
     campaign: str | None
@@ -191,7 +191,7 @@ class SendRef(Struct, frozen=True):
     at: str
 
 
-class Transition(Struct, frozen=True, kw_only=True):
+class Transition(Struct, frozen=True, kw_only=True, gc=False):
     """One record of ``journey.transitions`` (design.md 3.2), in wire form: times are text, durations seconds."""
 
     id: str
@@ -291,6 +291,15 @@ def from_micros(at: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at)
 
 
+_SECONDS = tuple(f"{second // 60:02d}:{second % 60:02d}." for second in range(3600))
+_THOUSANDTHS = tuple(f"{thousandth:03d}Z" for thousandth in range(1000))
+"""The parts of a time below the hour, ready made: formatting them takes 0.6 us more for each time in a record."""
+
+_SECOND_OF = {text: second * MICROS for second, text in enumerate(_SECONDS)}
+_THOUSANDTH_OF = {text: thousandth * 1000 for thousandth, text in enumerate(_THOUSANDTHS)}
+"""The same for reading: text to micros."""
+
+
 def rfc3339(at: int) -> str:
     """Wire text of a time: three fraction digits, six when the microseconds ask for them.
 
@@ -299,14 +308,8 @@ def rfc3339(at: int) -> str:
     """
     hour, rest = divmod(at, HOUR)
     second, fraction = divmod(rest, MICROS)
-    if not fraction:
-        return f"{_hour(hour)}{_SECONDS[second]}.000Z"
-    digits = f"{fraction:06d}" if fraction % 1000 else f"{fraction // 1000:03d}"
-    return f"{_hour(hour)}{_SECONDS[second]}.{digits}Z"
-
-
-_SECONDS = tuple(f"{second // 60:02d}:{second % 60:02d}" for second in range(3_600))
-"""Minutes and seconds of an hour as they are written."""
+    thousandth, finer = divmod(fraction, 1000)
+    return _hour(hour) + _SECONDS[second] + (f"{fraction:06d}Z" if finer else _THOUSANDTHS[thousandth])
 
 
 @lru_cache(maxsize=4096)
@@ -320,12 +323,10 @@ def parse_rfc3339(text: str) -> int:
 
     A time that no year of four digits holds in UTC is none: it could not be written again.
     """
-    if len(text) == 24 and text[16] == ":" and text[19] == "." and text[23] == "Z":
-        # The form that is written here takes a third of the time, because its hour was read for another event.
-        digits = f"{text[14:16]}{text[17:19]}{text[20:23]}"
-        if digits.isdecimal() and digits.isascii() and digits[0] < "6" and digits[2] < "6":
-            minute, rest = divmod(int(digits), 100_000)
-            return _hour_micros(text[:14]) + minute * MINUTE + rest * 1000
+    # The form that is written here takes a sixth of the time: three look-ups, its hour was read for another event.
+    second, thousandth = _SECOND_OF.get(text[14:20]), _THOUSANDTH_OF.get(text[20:])
+    if second is not None and thousandth is not None:
+        return _hour_micros(text[:14]) + second + thousandth
     return _micros_of(text)
 
 

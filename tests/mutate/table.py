@@ -340,8 +340,8 @@ STEP = _of(
     ),
     (
         "the memory of duplicates has two generations",
-        " or (key in state.seen_before and _seen(state.seen_before, key)):",
-        ":",
+        "        state.seen_before.find(key) >= 0 and _seen(state.seen_before, key)\n",
+        "        False\n",
     ),
     ("events are remembered for 72 h", "clock - state.seen_since > SEEN_SPAN or", "clock > state.seen_since or"),
     ("an erased contact stays gone", "    elif state.erased:\n", "    elif False:\n"),
@@ -595,8 +595,8 @@ CONDITIONS = _of(
     ("quiet counts from when consent was given", "return max(active, since) if active else 0", "return active"),
     (
         "no_click counts once per campaign",
-        "            counted = (*counted, at, hit.group)\n",
-        "            counted = (*counted, at, hit.group + len(counted))\n",
+        "            counted += (at, hit.group)\n",
+        "            counted += (at, hit.group + len(counted))\n",
     ),
     (
         "sends before the click count no more",
@@ -731,13 +731,13 @@ COMPILE = _of(
     ),
     (
         "no_click counts campaigns that match sends",
-        "event.campaign is not None and counts(event.campaign)",
-        "event.campaign is not None",
+        "if entry.of_campaign is None or (campaign is not None and entry.of_campaign(campaign)):",
+        "if entry.of_campaign is None or campaign is not None:",
     ),
     (
         "messages without a campaign count only without sends",
-        "event.campaign is not None and counts(event.campaign)",
-        "event.campaign is None or counts(event.campaign)",
+        "if entry.of_campaign is None or (campaign is not None and entry.of_campaign(campaign)):",
+        "if entry.of_campaign is None or campaign is None or entry.of_campaign(campaign):",
     ),
     (
         "clicked any leaves out disengagement links",

@@ -307,7 +307,7 @@ class NoClickLeaf(Leaf):
         counted = _listed(facts, self.key) or (0,)
         newest = len(counted) == 1 or at >= counted[-2]
         if newest:
-            counted = (*counted, at, hit.group)
+            counted += (at, hit.group)
         else:
             sends = _pairs(counted[1:])
             insort(sends, (at, hit.group), key=_time)

@@ -11,7 +11,7 @@ The Runs handed in here are the caller's own copies (``own``); a given state is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -40,7 +40,7 @@ LATE_EXITS = frozenset({"email.unsubscribed", "email.complained"})
 _text = lru_cache(maxsize=64)(rfc3339)
 """A record names one time up to four times: 0.1 us instead of 0.9 for each but the first."""
 
-Touches = list[tuple[Leaf, int]]
+Touches = Sequence[tuple[Leaf, int]]
 """Leaves that an event matched, with what it is to them (``conditions.FIRST``, ``THEN``)."""
 
 
@@ -83,11 +83,11 @@ def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool) -> 
             best = journey.rank.get(known.best, -1)
         elif known.status == EXITED and not _may_ever_return(journey, known):
             return
-    counting = [
-        (leaf, bits)
-        for leaf, bits in touches
-        if leaf.reach > best and (active or leaf.staged if leaf.back is None else setback in leaf.back)
-    ]
+    counting = []
+    for touch in touches:  # a comprehension is a call of its own: 0.2 us
+        leaf = touch[0]
+        if leaf.reach > best and (active or leaf.staged if leaf.back is None else setback in leaf.back):
+            counting.append(touch)
     watching = scene.active and journey.watches and not calm
     if not counting and not watching:
         return

@@ -35,10 +35,11 @@ class Count(Struct, frozen=True, gc=False):
     message: str | None
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, gc=False):
     """Result of one step. ``state`` is new wherever it differs from the given one; the given one is never changed.
 
-    ``state`` None: nothing is kept of the contact (erased, or never known).
+    ``state`` None: nothing is kept of the contact (erased, or never known). ``gc=False`` (0.15 us) is safe: records,
+    states and counts cannot refer back.
     """
 
     state: ContactState | None

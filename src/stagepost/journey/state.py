@@ -227,8 +227,8 @@ _hasher = hashlib.blake2b(digest_size=8)
 
 def digest(text: str) -> bytes:
     """Eight bytes that stand for an event id: a contact remembers some hundreds, so two meet once in 10^14 events."""
-    hasher = _hasher.copy()  # 0.7 us instead of 1.0 for a new one, which reads its arguments
-    hasher.update(text.encode("utf-8", "surrogatepass"))
+    hasher = _hasher.copy()  # 0.5 us instead of 0.8 for a new one, which reads its arguments
+    hasher.update(text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass"))
     return hasher.digest()
 
 

@@ -96,7 +96,10 @@ def step_event(program: Program, state: ContactState | None, event: Event, at: i
         new = ContactState()
     elif state.erased:
         return Step(state, (), (), Outcome.SUPPRESSED)
-    elif (key in state.seen and _seen(state.seen, key)) or (key in state.seen_before and _seen(state.seen_before, key)):
+    elif (state.seen.find(key) >= 0 and _seen(state.seen, key)) or (
+        # ``in`` would take 0.6 us each: for bytes it first asks whether the key is a number.
+        state.seen_before.find(key) >= 0 and _seen(state.seen_before, key)
+    ):
         return Step(state, (), (), Outcome.DUPLICATE)
     else:
         new = copy_state(state)
@@ -187,6 +190,13 @@ def _record_word(scene: Scene, event: Event) -> None:
 
 def _act(scene: Scene, route: Route, event: Event) -> None:
     """Let each journey act that has to do with the event, in order of their names."""
+    if not scene.refused and not scene.program.older:
+        campaign = event.campaign if route.named else None
+        for interest in route.interests(campaign, NO_LINKS):
+            touches = interest.touches if interest.touches is not None else _touches(scene, interest, event)
+            if touches or interest.watches:
+                act(scene, interest.journey, touches, False)
+        return
     for interest in _interests(scene, route, event, NO_LINKS):
         touches = _touches(scene, interest, event)
         if touches or interest.watches:
@@ -203,6 +213,8 @@ def _interests(scene: Scene, route: Route, event: Event, links: tuple[int, ...])
 
 def _touches(scene: Scene, interest: Interest, event: Event) -> Touches:
     """The leaves of one journey that the event matches."""
+    if interest.touches is not None:
+        return interest.touches
     at, state = scene.at, scene.state
     touches = [entry.touch for entry in interest.entries if entry.match is None or entry.match(event, at, state)]
     if interest.several and len(touches) > 1:
