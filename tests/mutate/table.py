@@ -1168,16 +1168,6 @@ SWITCH = _of(
         "for known in reversed(lower) if known in journey.rank), len(journey.stages) - 1)",
     ),
     (
-        "out of a setback that is gone the contact goes to its best stage",
-        "migrate(scene, journey, run, best if set_back else stage)",
-        "migrate(scene, journey, run, stage)",
-    ),
-    (
-        "the best stage is never below the present one",
-        "    best = max(stage, best)\n",
-        "",
-    ),
-    (
         "of what a new consent forbids the counts are deleted too",
         "            del run.facts[key]\n",
         "            pass\n",
