@@ -1183,11 +1183,6 @@ SWITCH = _of(
         "run.goal = run.goal",
     ),
     (
-        "reevaluate looks at the rules of the present setback only",
-        "return setback in leaf.back if leaf.back is not None else",
-        "return True if leaf.back is not None else",
-    ),
-    (
         "reevaluate looks at exits, setbacks and stages",
         "else bool(leaf.exits or leaf.setbacks or leaf.stages)",
         "else bool(leaf.setbacks or leaf.stages)",
