@@ -1204,11 +1204,6 @@ SWITCH = _of(
         "if was == version:",
     ),
     (
-        "clicks that wait for their verdict outlive the change",
-        "if key in lenses or lens.held}",
-        "if key in lenses}",
-    ),
-    (
         "runs that are over are not waited for",
         "for name, run in state.runs.items() if run.version and run.status == ACTIVE)",
         "for name, run in state.runs.items() if run.version)",
