@@ -1178,16 +1178,6 @@ SWITCH = _of(
         "for known in reversed(lower) if known in journey.rank), len(journey.stages) - 1)",
     ),
     (
-        "out of a setback that is gone the contact goes to its best stage",
-        "migrate(scene, journey, run, best if set_back else stage)",
-        "migrate(scene, journey, run, stage)",
-    ),
-    (
-        "the best stage is never below the present one",
-        "    best = max(stage, best)\n",
-        "",
-    ),
-    (
         "of what a new consent forbids the counts are deleted too",
         "            del run.facts[key]\n",
         "            pass\n",
@@ -1201,11 +1191,6 @@ SWITCH = _of(
         "a goal that was reached in time is lost when the new one is not reached",
         "run.goal = run.goal and run.peaked",
         "run.goal = run.goal",
-    ),
-    (
-        "reevaluate looks at the rules of the present setback only",
-        "return setback in leaf.back if leaf.back is not None else",
-        "return True if leaf.back is not None else",
     ),
     (
         "reevaluate looks at exits, setbacks and stages",
@@ -1227,11 +1212,6 @@ SWITCH = _of(
         "a journey that comes back unchanged is brought up too",
         "if was == version and name in old:",
         "if was == version:",
-    ),
-    (
-        "clicks that wait for their verdict outlive the change",
-        "if key in lenses or lens.held}",
-        "if key in lenses}",
     ),
     (
         "runs that are over are not waited for",

@@ -365,3 +365,26 @@ def test_engagement_as_a_journey_saw_it_that_judged_machines_otherwise_is_gone()
     state = story.simulation.states["c"]
     assert state is not None
     assert list(state.lenses) == [COMMON_LENS]
+
+
+def test_a_run_finishes_on_the_version_that_it_began_with_over_several_changes() -> None:
+    def bought_by(name: str, type_: str) -> d.Journey:
+        return version(name, journey([stage("joined", JOIN), stage("buyer", is_(type_))]), "finish")
+
+    story = Story(bought_by("one", "order.completed"))
+    story.then([event("0d", "contact.subscribed")])
+    assert story.change(bought_by("two", "order.paid")) == []
+    assert story.change(bought_by("three", "invoice.paid")) == []
+    assert story.then([event("1d", "order.paid"), event("2d", "invoice.paid")]) == []
+    assert story.then([event("3d", "order.completed")]) == ["3d joined -> buyer"]
+    assert [move.version for move in story.moves] == ["one", "one"]
+
+
+@pytest.mark.parametrize(("reach", "reached"), [("buyer", False), ("joined", True)])
+def test_a_goal_that_was_reached_in_time_is_kept_only_if_the_new_one_is_reached_too(reach: str, reached: bool) -> None:
+    story = Story(version("old", replace(LADDER, goal=d.Goal("reader", span("9d")))))
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    story.change(version("new", replace(LADDER, goal=d.Goal(reach))))
+    state = story.simulation.states["c"]
+    assert state is not None
+    assert state.runs["j"].goal is reached

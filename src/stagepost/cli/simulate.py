@@ -203,7 +203,7 @@ def _print_compared(one: dict[str, Any]) -> None:
         table.add_row(row["place"], *cells)
     Console(highlight=False).print(table)
     groups = one["elsewhere"]
-    data(f"{sum(group['contacts'] for group in groups):,} of {one['contacts']:,} contacts stand elsewhere")
+    data(f"elsewhere: {sum(group['contacts'] for group in groups):,} of {counted(one['contacts'], 'contact')}")
     for group in groups[:SHOWN_GROUPS]:
         data(f"  {group['old'] or 'none'} -> {group['new'] or 'none'}  {group['contacts']:,}")
     if len(groups) > SHOWN_GROUPS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
+from stagepost.events import CONTACT_TYPES, EMAIL_TYPES
 from stagepost.journey import problems as p
 from stagepost.journey.definition import (
     AllOf,
@@ -42,6 +43,7 @@ def lint(journey: Journey, source: str, positions: Positions) -> list[Problem]:
         *_long_grace(journey, source, positions),
         *_opens(journey, source, positions),
         *_nearly_all(journey, source, positions),
+        *_strange_types(journey, source, positions),
     ]
 
 
@@ -177,6 +179,15 @@ def _nearly_all(journey: Journey, source: str, positions: Positions) -> Iterator
                     f"an id write {{scope: list, id: {leaf.scopes.id}}})"
                 )
                 yield Problem(source, position, p.NEARLY_ALL, message)
+
+
+def _strange_types(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
+    known = EMAIL_TYPES | CONTACT_TYPES
+    for name, leaf, position in _placed_leaves(journey, positions):
+        if isinstance(leaf, EventIs) and leaf.type.startswith(("email.", "contact.")) and leaf.type not in known:
+            near = get_close_matches(leaf.type, sorted(known), n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            yield Problem(source, position, p.STRANGE_TYPE, f"{name}: no provider reports {leaf.type!r}{meant}")
 
 
 def _placed_leaves(journey: Journey, positions: Positions) -> Iterator[tuple[str, Condition, Position]]:

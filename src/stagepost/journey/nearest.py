@@ -18,7 +18,7 @@ from stagepost.journey.compile import ALWAYS_ACT, ENGAGEMENT, SUBSCRIPTIONS
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import compile_scopes, scope_of
 from stagepost.journey.where import compile_glob, compile_globs, compile_where, lookup
-from stagepost.journey.wording import scope_words, test_words
+from stagepost.journey.wording import scope_words, words_of_test
 
 _SHOWN = 60
 """Characters of a value that are shown: enough to see the slip, not enough for a body."""
@@ -163,7 +163,7 @@ def _other_fields(condition: d.EventIs | d.Clicked | d.Opened | d.Subscribed, ev
     for test in condition.where if whole else ():
         passes = compile_where((test,))
         if passes is not None and not passes(event):
-            return f"{test.path} is {_shown(lookup(event, test.path))}, asked for is {test_words(test)}"
+            return f"{test.path} is {_shown(lookup(event, test.path))}, asked for is {words_of_test(test)}"
     return ""
 
 

@@ -244,6 +244,13 @@ NEARLY_ALL = _warning(
     "unsubscribed: all",
     _STAGED + "exits:\n  - left: {unsubscribed: al}\n",
 )
+STRANGE_TYPE = _warning(
+    "SP606",
+    "type that looks like one of the vocabulary",
+    "Types that begin with email. or contact. are a closed list; another one is a custom activity of that name.",
+    "clicked: any",
+    _LINKED + "  - keen: {clicked: pricing}\n  - engaged: email.reply\n",
+)
 
 CATALOGUE: dict[str, Code] = {code.id: code for code in list(globals().values()) if isinstance(code, Code)}
 

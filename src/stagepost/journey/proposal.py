@@ -117,7 +117,8 @@ def _file(sample: Sample, expected: Sequence[Sequence[str]]) -> str:
         lines.append("links:")
         for link in links:
             means = f", means: {link.means}" if link.means else ""
-            lines.append(f"  {link.name}: {{url: {_quoted(link.pattern)}{means}}}   # {link.clicks:,} clicks")
+            clicks = "1 click" if link.clicks == 1 else f"{link.clicks:,} clicks"
+            lines.append(f"  {link.name}: {{url: {_quoted(link.pattern)}{means}}}   # {clicks}")
     lines += ["", "# The path, lowest first."]
     lines += ["stages:", f"  - {entry}: {entered}", "  - engaged: {clicked: any}"]
     intents = [link for link in links if link.means == "intent"]

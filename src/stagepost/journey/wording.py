@@ -92,7 +92,7 @@ def _head(condition: EventIs | Clicked | Opened | Subscribed) -> str:
 
 
 def _options(condition: EventIs | Clicked | Opened | Subscribed) -> str:
-    where = "".join(f"{' where' if not i else ' and'} {test_words(test)}" for i, test in enumerate(condition.where))
+    where = "".join(f"{' where' if not i else ' and'} {words_of_test(test)}" for i, test in enumerate(condition.where))
     return where + _send(condition.after_send, condition.campaign) + _counting(condition.counting)
 
 
@@ -111,7 +111,7 @@ def _counting(counting: Counting) -> str:
     return times + within + (", per campaign" if counting.per_campaign else "")
 
 
-def test_words(test: FieldTest) -> str:
+def words_of_test(test: FieldTest) -> str:
     """One test of ``where``."""
     if isinstance(test.value, tuple):
         return f"{test.path} in {', '.join(map(_value, test.value))}"

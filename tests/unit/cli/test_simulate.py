@@ -90,7 +90,7 @@ def test_against_shows_both_funnels_side_by_side_and_who_stands_elsewhere(folder
         ["│", "two", "│", "-", "│", "1", "│", "-", "│", "1", "│"],
         ["│", "gone", "│", "0", "│", "-", "│", "0", "│", "-", "│"],
     ] == table
-    assert ["1 of 1 contacts stand elsewhere", "  one -> two  1"] == result.stdout.splitlines()[-2:]
+    assert ["elsewhere: 1 of 1 contact", "  one -> two  1"] == result.stdout.splitlines()[-2:]
 
 
 def test_against_as_json_is_one_object(folder: Path) -> None:

@@ -104,6 +104,7 @@ def test_counts_of_an_unchanged_journey_go_on() -> None:
 def test_a_journey_that_is_gone_is_remembered_until_it_comes_back() -> None:
     gone = begun(activation())
     assert (gone.versions, gone.parked, gone.slot) == ({}, {"welcome": "a"}, None)
+    assert gone.kept() == {("welcome", "a")}
     back = begun(gone, read(version="a"))
     assert (back.parked, back.before, back.slot) == ({}, {"welcome": ("a",)}, 0)
 

@@ -332,6 +332,8 @@ WARNED = [
         "SP602",
     ),
     ("an exit for the stage's event", STAGED + GONE, 5, 5, "SP603"),
+    ("a type that nobody reports", HEAD + "  - one: email.clickd\n", 4, 10, "SP606"),
+    ("a type of contacts", STAGED + "exits:\n  - out: {event: contact.erase}\n", 7, 11, "SP606"),
     ("a stage by opens", HEAD + "  - one: {opened: any}\n", 4, 11, "SP604"),
     ("opens in a list", HEAD + "  - one:\n      any:\n        - a.b\n        - {opened: any}\n", 7, 12, "SP604"),
     ("opens that end quiet", STAGED + "exits:\n  - out: {quiet: {for: 3d, opens: true}}\n", 7, 11, "SP604"),

@@ -8,7 +8,7 @@ import pytest
 
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
-from stagepost.journey.state import ContactState
+from stagepost.journey.state import ACTIVE, EXITED, ContactState, Run
 from stagepost.journey.switch import Change, Switch, Version, change_of, finishing
 
 
@@ -60,6 +60,11 @@ def test_nobody_finishes_on_what_cannot_be_had_any_more() -> None:
 )
 def test_a_contact_is_brought_up_once_and_never_when_erased(state: ContactState, concerned: bool) -> None:
     assert Switch(7, 0, None, {}).concerns(state) is concerned  # type: ignore[arg-type]
+
+
+def test_of_runs_only_those_that_go_on_finish_on_an_older_version() -> None:
+    runs = {"j": Run(ACTIVE, version=5), "k": Run(EXITED, version=6), "l": Run(ACTIVE)}
+    assert finishing(ContactState(runs=runs)) == {("j", 5): 1}
 
 
 def test_nothing_finishes_where_nothing_is_known() -> None:
