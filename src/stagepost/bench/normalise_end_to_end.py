@@ -142,8 +142,7 @@ def _lay(place: _Place, bodies: Bodies) -> None:
     """Publish the bodies as a bridge does, spread over the partitions."""
     producer = Producer({**COMMON, "bootstrap.servers": place.bootstrap})
     for number, (at, body) in enumerate(bodies):
-        headers: dict[str, str | bytes | None] = {"provider": b"sendgrid", "account": b"default"}
-        headers["received_at"] = rfc3339(at).encode()
+        headers: dict[str, str | bytes | None] = {"provider": b"sendgrid", "received_at": rfc3339(at).encode()}
         producer.produce(place.names.full(Topic.RAW), body, headers=headers, partition=number % PARTITIONS)
         producer.poll(0)
     if producer.flush(60):

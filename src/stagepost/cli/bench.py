@@ -68,7 +68,7 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Measure webhook bodies to canonical events.
 
-        Alone, and as a role on a local Kafka, beside the same JSON read and written.
+        Alone, beside reading and writing the same JSON; and as a role on a local Kafka, beside a plain loop.
 
         Example: stagepost bench normalise --json
         """

@@ -50,7 +50,7 @@ class Record(Struct, frozen=True, gc=False):
     headers: Headers = ()
 
 
-class Emit(Struct, frozen=True):
+class Emit(Struct, frozen=True, gc=False):
     """One record to produce. ``partition`` None: murmur2 of the key over the topic's partitions."""
 
     topic: Topic

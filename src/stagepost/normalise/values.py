@@ -105,8 +105,8 @@ def metadata_value(value: Any) -> str:
 
 def id_text(value: Any) -> str | None:
     """An id that may become a key: non-empty text of at most 256 bytes without NUL."""
-    found = text(value)
-    if found is None or "\x00" in found:
+    found = value.strip() if value.__class__ is str else text(value)
+    if not found or "\x00" in found:
         return None
     return found if len(found) * 4 <= ID_LIMIT or size_of(found) <= ID_LIMIT else None
 

@@ -8,19 +8,22 @@ from stagepost.cli.app import run
 
 
 @pytest.mark.parametrize(
-    ("verb", "lines"),
-    [("journey-step", ["loop without the step", "500 conditions"]), ("normalise", ["JSON in and out"])],
+    ("words", "lines"),
+    [
+        (["journey-step"], ["loop without the step", "500 conditions"]),
+        (["normalise", "--pure"], ["JSON in and out", "normalise"]),
+    ],
 )
 def test_a_measurement_is_a_table_of_medians_or_one_object(
-    verb: str, lines: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["bench", verb, "--events", "1000", "--rounds", "1"]) == 0
+    assert run(["bench", *words, "--events", "1000", "--rounds", "1"]) == 0
     shown = capsys.readouterr()
     assert all(line in shown.out for line in lines)
     assert shown.err == ""
-    assert run(["bench", verb, "--events", "1000", "--rounds", "1", "--json"]) == 0
+    assert run(["bench", *words, "--events", "1000", "--rounds", "1", "--json"]) == 0
     [line] = capsys.readouterr().out.splitlines()
-    assert json.loads(line)["bench"] == verb
+    assert json.loads(line)["bench"] == words[0]
 
 
 def test_a_peer_that_nobody_knows_is_a_usage_error_that_names_those_there_are(

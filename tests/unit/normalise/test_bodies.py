@@ -163,3 +163,24 @@ def test_nothing_raises(body: bytes, content_type: str) -> None:
 def test_lines_and_a_row_give_the_same_parts_as_an_array(objects: list[Any]) -> None:
     texts = [json.dumps(each).encode() for each in objects]
     assert parts(b"\n".join(texts)) == parts(b"".join(texts)) == parts(b"[" + b",".join(texts) + b"]")
+
+
+def depth_of(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+
+awkward = st.text(st.sampled_from('{}[]"\\\\a/ü'), max_size=6)
+nested = st.recursive(
+    awkward | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(awkward, inner, max_size=3),
+    max_leaves=60,
+)
+
+
+@given(nested, st.integers(1, 8), st.booleans())
+def test_depth_is_counted_exactly_whatever_strings_hold(value: object, limit: int, escaped: bool) -> None:
+    text = json.dumps(value, ensure_ascii=escaped).encode()
+    assert (depth_of(value) > limit) == too_deep(text, limit)
+    wrapped = json.dumps([value] * 40).encode()
+    assert (depth_of(value) + 1 > limit) == too_deep(wrapped, limit)
