@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +150,10 @@ def bench_journey(
     redis_url: str | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> JourneyReport:
-    """Everything once per round. Raises JobFailed of our own jobs; a peer that fails is left out from then on."""
+    """Everything once per round. Raises JobFailed of our own jobs; a peer that fails is left out from then on.
+
+    Interrupted (Ctrl-C), it reports the rounds that are whole.
+    """
     before = os.getloadavg()[0]
     with Rig(kafka, redis_url) as rig:
         skipped: dict[str, str] = {}
@@ -164,23 +167,46 @@ def bench_journey(
         loads, size = _preload(rig, count, contacts, seed, [peer for peer, _ in commands], progress)
         jobs = [*_own_jobs(rig, loads[JOURNEY]), *(_peer_job(rig, peer, argv, loads) for peer, argv in commands)]
         found: dict[str, list[tuple[Measured, int | None]]] = {job.name: [] for job in jobs}
-        for number in range(rounds):
-            for job in jobs:
-                if job.name in skipped:
-                    continue
-                what = f"round {number + 1} of {rounds}, {job.name}"
-                try:
-                    result = job.run(lambda done, of, what=what: progress(what, done, of))  # type: ignore[misc]
-                except JobFailed as error:
-                    if job.name not in {peer.name for peer, _ in commands}:
-                        raise
-                    skipped[job.name] = str(error)
-                    continue
-                found[job.name].append(result)
+        try:
+            for number in range(rounds):
+                _round(
+                    jobs,
+                    f"round {number + 1} of {rounds}",
+                    {peer.name for peer, _ in commands},
+                    found,
+                    skipped,
+                    progress,
+                )
+        except KeyboardInterrupt:
+            whole = min(len(results) for name, results in found.items() if name not in skipped)
+            if not whole:
+                raise
+            found = {name: results[:whole] for name, results in found.items()}
         rows = {job.name: _row(job, found[job.name]) for job in jobs if job.name not in skipped}
         after = os.getloadavg()[0]
         pinned = rig.cores.apart and kafka is None
         return JourneyReport(rows, skipped, count, contacts, size, (before, after), pinned, rig.redis_version())
+
+
+def _round(
+    jobs: Sequence[_Job],
+    which: str,
+    peers: Collection[str],
+    found: Mapping[str, list[tuple[Measured, int | None]]],
+    skipped: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Each job once, in turn; what it took is added to ``found``, a peer that failed to ``skipped``."""
+    for job in jobs:
+        if job.name in skipped:
+            continue
+        what = f"{which}, {job.name}"
+        try:
+            found[job.name].append(job.run(lambda done, of, what=what: progress(what, done, of)))  # type: ignore[misc]
+        except JobFailed as error:
+            if job.name not in peers:
+                raise
+            skipped[job.name] = str(error)
 
 
 def _row(job: _Job, results: Sequence[tuple[Measured, int | None]]) -> Row:

@@ -46,8 +46,6 @@ STATE_READER: Mapping[str, Any] = {
     # The library asks for a name; without subscription and commit no group comes into being.
     "group.id": "stagepost.restore",
     "fetch.queue.backoff.ms": 5,
-    "fetch.message.max.bytes": 8 << 20,
-    "queued.max.messages.kbytes": 65536,
 }
 
 _CGMD = b"CGMDv2:"
