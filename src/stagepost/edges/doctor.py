@@ -258,7 +258,7 @@ class Doctor:
                 "stable offsets",
                 Status.FAIL,
                 f"{name}[{partition}]: a transaction has been open since offset {end.stable} (end {end.high})",
-                f"kafka-transactions.sh find-hanging --topic {name} --partition {partition}; then abort it",
+                f"kafka-transactions.sh abort --topic {name} --partition {partition} --start-offset {end.stable}",
             )
         if not stuck:
             yield Finding("stable offsets", Status.OK, f"no transaction hangs in {len(ends)} partitions")
