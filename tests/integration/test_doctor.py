@@ -12,11 +12,12 @@ import pytest
 import redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from tests.integration.roles import Installation
+from tests.integration.roles import Installation, wait_for
 from tests.integration.stream import JOURNEY
 
-from stagepost.edges.admin import admin_client
+from stagepost.edges.admin import admin_client, create_topics, delete_topics, topic_specs
 from stagepost.events import MICROS, murmur2_partition, rfc3339
+from stagepost.testing.servers import KafkaServer
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def test_a_working_installation_has_no_failed_check(installation: Installation) 
         code, found = examined(installation)
     assert (0, []) == (code, [(name, each) for name, all_ in found.items() for each in all_ if each[0] == "fail"])
     assert ("ok", f"{installation.prefix}stagepost.journey: 1 members") in found["groups"]
+    assert "ok" == found["state"][0][0]
     assert found["events"] == [("ok", "8 of the newest 8 can be read")]
     assert found["keys"] == [("ok", "8 lie where murmur2 of their contact puts them")]
     assert found["tracking"] == [("ok", "postmark: opens or clicks are reported")]
@@ -117,3 +119,20 @@ def test_servers_that_are_away_are_findings(installation: Installation) -> None:
     assert "-> another address: --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS" in lines[1]
     assert ["fail", "redis"] == lines[2].split()[:2]
     assert b"Traceback" not in run.stderr
+
+
+def test_a_state_topic_that_lost_committed_batches_is_named(installation: Installation, kafka: KafkaServer) -> None:
+    installation.produce("email.events", [("c1", event("c1", 1), [])])
+    with installation.running("journey") as (worker,):
+        wait_for(lambda: len(installation.read("journey.transitions")) == 1, 30, "a move", worker.log)
+    client = admin_client(installation.bootstrap)
+    delete_topics(client, [installation.topic("stagepost.state")])
+    wait_for(lambda: installation.topic("stagepost.state") not in client.list_topics().topics, 20, "it is gone")
+    specs = topic_specs(installation.prefix, 4, 2, 1)
+    create_topics(client, [spec for spec in specs if spec.topic == "stagepost.state"])
+    code, found = examined(installation)
+    home = murmur2_partition(b"c1", 4)
+    [(status, detail)] = found["state"]
+    assert (1, "fail") == (code, status)
+    assert detail.startswith("Kafka lost committed data")
+    assert f"{home} (batch 0 of " in detail

@@ -21,9 +21,10 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Look at broker, rights, topics, transactions, events, Redis and clocks. Exit code 1 when a check failed.
+        """Say what is wrong with the servers.
 
-        Writes nothing. Takes longer only where a transaction is open: then until it should have ended by itself.
+        Looks at broker, rights, topics, transactions, offsets, events, Redis and clocks; writes nothing. Exit code 1
+        when a check failed. Takes longer only where a transaction is open: then until it should have ended by itself.
 
         Example: stagepost doctor --fix-hints
         """

@@ -23,8 +23,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Give email.events, stagepost.state and journey.contacts more partitions, and move every contact to its own.
+        """More partitions: every contact moves to its new one.
 
+        Gives email.events, stagepost.state and journey.contacts as many, and writes each state where it then belongs.
         First stop whatever publishes to email.events, let the journey role process what is there, then stop all roles:
         otherwise it says what is left, and exits with 1. Stopped in the middle, it is to be run again; until it has
         finished, no worker starts.

@@ -33,7 +33,7 @@ from stagepost.edges.producers import KafkaProducer
 from stagepost.edges.tail import READER, record_of
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.intake import Incoming, read_event
-from stagepost.engine.plan import Record, Topic
+from stagepost.engine.plan import CONTROL_KEY, Record, Topic, decode_control
 from stagepost.events import murmur2_partition
 
 _LOGGER = logging.getLogger("librdkafka")
@@ -118,6 +118,7 @@ class Doctor:
             ("rights", self.rights),
             ("transactions", self.transactions),
             ("groups", self.groups),
+            ("state", self.state),
             ("stable offsets", self.stable_offsets),
             ("events", self.events),
             ("redis", self.redis_server),
@@ -240,6 +241,25 @@ class Doctor:
                     f"put them back, or: stagepost run {role} --rebuild",
                 )
 
+    def state(self) -> Iterator[Finding]:
+        """Whether the state topic has the batches that the committed offsets speak of."""
+        committed = self._committed("journey", Topic.EVENTS)  # first: workers may go on meanwhile
+        newest = self._newest_controls()
+        lost = []
+        for partition, (offset, metadata) in sorted(committed.items()):
+            seq = decode_committed(offset, metadata).seq if offset >= 0 else None
+            if seq is not None and partition in newest and newest[partition] < seq:
+                lost.append(f"{partition} (batch {newest[partition]} of {seq})")
+        if lost:
+            yield Finding(
+                "state",
+                Status.FAIL,
+                f"Kafka lost committed data: {self._names.full(Topic.STATE)} ends too early in {', '.join(lost)}",
+                "restore the topic; or, with the state that is left: stagepost run journey --rebuild",
+            )
+        elif committed:
+            yield Finding("state", Status.OK, f"{len(committed)} partitions end with the batch that was committed")
+
     def stable_offsets(self) -> Iterator[Finding]:
         """Open transactions that nobody ends: they hold up every committed reader and all compaction."""
         ends = self._ends(_STABLE)
@@ -357,14 +377,28 @@ class Doctor:
         stable, high = ask(IsolationLevel.READ_COMMITTED), ask(IsolationLevel.READ_UNCOMMITTED)
         return {place: Ends(stable[place], high[place]) for place in stable}
 
+    def _newest_controls(self) -> dict[int, int]:
+        """Batch number of the newest control record of each partition of the state topic; 0: there is none."""
+        ends = {partition: end for (_, partition), end in self._ends([Topic.STATE]).items() if end.stable == end.high}
+        newest = dict.fromkeys(ends, 0)
+        # It is the last record of its transaction, and after it comes the mark of the commit.
+        for record in self._read(Topic.STATE, {p: max(0, end.stable - 3) for p, end in ends.items()}):
+            if record.key == CONTROL_KEY:
+                newest[record.partition] = max(newest[record.partition], decode_control(record.value or b"").seq)
+        return newest
+
     def _sample(self) -> tuple[list[Record], int]:
-        name = self._names.full(Topic.EVENTS)
         ends = {partition: end.stable for (_, partition), end in self._ends([Topic.EVENTS]).items()}
+        return self._read(Topic.EVENTS, {p: max(0, end - SAMPLE) for p, end in ends.items()}), len(ends)
+
+    def _read(self, topic: Topic, begin: Mapping[int, int]) -> list[Record]:
+        """Committed records of some partitions, from an offset of each to its end."""
+        name = self._names.full(topic)
         consumer = Consumer({**self._settings, **READER}, logger=_LOGGER)
         records: list[Record] = []
         try:
-            consumer.assign([TopicPartition(name, p, max(0, end - SAMPLE)) for p, end in ends.items()])
-            waiting, deadline = set(ends), time.monotonic() + _SAMPLE_S
+            consumer.assign([TopicPartition(name, partition, offset) for partition, offset in begin.items()])
+            waiting, deadline = set(begin), time.monotonic() + _SAMPLE_S
             while waiting and time.monotonic() < deadline:
                 for message in consumer.consume(1_000, 0.1):
                     if message.error() is None:
@@ -373,7 +407,7 @@ class Doctor:
                         waiting.discard(message.partition())
         finally:
             consumer.close()
-        return records, len(ends)
+        return records
 
     def _newest_broker_time(self) -> float | None:
         """Of the state topic, seconds; None where it is empty."""
