@@ -81,8 +81,8 @@ def add_to(app: typer.Typer) -> None:
         """Everything held about the person, as JSON.
 
         One object with state, events, moves and memberships, from Redis and the contact's partition of the topics.
-        Posts in email.raw and their dead letters are named by no contact id, so they are not in it; it says so, and until
-        when they are kept.
+        Posts in email.raw and their dead letters are named by no contact id, so they are not in it; it says so, and
+        until when they are kept.
 
         Example: stagepost contact export c-8841 --out c-8841.json
         """
