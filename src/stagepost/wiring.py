@@ -33,8 +33,10 @@ from stagepost.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from stagepost.edges.bridge import Bridge
+    from stagepost.edges.doctor import Doctor
     from stagepost.edges.erasing import Eraser
     from stagepost.edges.ports import Mirror
+    from stagepost.edges.repartition import Repartition
 
 OUTPUTS = {
     "normalise": (Topic.EVENTS, Topic.RAW_DLQ),
@@ -125,6 +127,27 @@ def eraser(settings: Settings) -> Eraser:
 
     mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
     return Eraser(kafka_settings(settings).base(), TopicNames(settings.prefix), mirror)
+
+
+def doctor_of(settings: Settings) -> Doctor:
+    """The checks of an installation. Connects when it is asked."""
+    from stagepost.edges.doctor import Doctor
+
+    client = connect(settings.redis.url)
+    mirror = RedisMirror(client, MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
+    kafka = kafka_settings(settings)
+    timeout_s = kafka.transaction_timeout_ms / 1000
+    return Doctor(kafka.base(), TopicNames(settings.prefix), client, mirror, timeout_s)
+
+
+def repartition_of(
+    settings: Settings, told: Callable[[str], None], progress: Callable[[int, int], None]
+) -> Repartition:
+    """What moves contacts to a larger number of partitions. Connects when it is asked."""
+    from stagepost.edges.repartition import Repartition
+
+    mirror = RedisMirror(connect(settings.redis.url), MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
+    return Repartition(kafka_settings(settings), settings.prefix, mirror, told, progress)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:

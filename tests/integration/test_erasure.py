@@ -189,7 +189,7 @@ def test_the_address_of_a_forgotten_contact_is_in_no_segment_dump_or_log_after_c
         assert {"email.raw", "email.raw.dlq", "email.events", "email.events.dlq"} == before
 
         shown = installation.cli("contact", "show", "--address", "-", stdin=ADDRESS.encode()).stdout.decode()
-        assert [f"{CONTACT}", "  nurture: customer, since"] == [line[:26].rstrip() for line in shown.splitlines()[:2]]
+        assert [f"{CONTACT}", "  nurture: customer, since"] == [line.split(" 20")[0] for line in shown.splitlines()[:2]]
         exported = json.loads(installation.cli("contact", "export", "--address", "-", stdin=ADDRESS.encode()).stdout)
         assert {ADDRESS} == {event["recipient"] for event in exported["events"]}
         assert moves == [move["to"] for move in exported["transitions"]]

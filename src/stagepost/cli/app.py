@@ -34,6 +34,8 @@ VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "schema": ("schema",),
         "run": ("run",),
         "topics": ("topics",),
+        "repartition": ("repartition",),
+        "doctor": ("doctor",),
         "dlq": ("dlq",),
         "config": ("config",),
         "bench": ("bench",),

@@ -47,9 +47,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Show what is known of a contact.
+        """Stages, consent, sends and the last moves of a contact.
 
-        Stage per journey, consent, suppression, sends and the last moves, as Redis has them.
+        As Redis has them, with suppression by scope.
 
         Example: stagepost contact show c-8841
         """
@@ -78,12 +78,11 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Export everything held about a person.
+        """Everything held about the person, as JSON.
 
-        As one JSON object: state, events, moves, memberships.
-
-        Reads the contact's partition of the topics. Posts in email.raw and dead letters are named by no contact id, so
-        they are not in it; the object says so, and until when they are kept.
+        One object with state, events, moves and memberships, from Redis and the contact's partition of the topics.
+        Posts in email.raw and their dead letters are named by no contact id, so they are not in it; it says so, and
+        until when they are kept.
 
         Example: stagepost contact export c-8841 --out c-8841.json
         """
@@ -119,12 +118,11 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Erase a contact.
+        """Erase a contact; later events of it are refused.
 
-        State, timers, memberships; later events of it are refused.
-
-        Publishes contact.erased. With --wait it says what has come to be true and which topics keep older records until
-        when; exit code 1 when it could not be confirmed in time. To run it again is always right.
+        Publishes contact.erased, which removes state, timers and memberships. With --wait it says what has come to be
+        true and which topics keep older records until when; exit code 1 when it could not be confirmed in time. To run
+        it again is always right.
 
         Example: stagepost contact forget --address - --wait < address.txt
         """
