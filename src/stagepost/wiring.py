@@ -63,6 +63,8 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
 
         return NotifyRole(settings, options.instance, metrics)
     kafka = kafka_settings(settings)
+    if options.named:
+        kafka = replace(kafka, static_member=options.instance)
     log = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS)
     processor = _processor(role, settings, TopicNames(settings.prefix).group(role), log)
     if isinstance(processor, JourneyProcessor):

@@ -213,6 +213,8 @@ class KafkaIntake:
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             if message.partition() in self._next:
                 raise RecordsGone(f"{place}: {error.str()}; records were deleted before they were processed")
+        elif code == KafkaError.FENCED_INSTANCE_ID:
+            raise Stop(f"consuming {place}: another worker runs with the same --instance; only one of a name may")
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             pass  # the loss of the partitions follows as a change
         else:
