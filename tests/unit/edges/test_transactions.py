@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from stagepost.edges import transactions as module
 from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Refused, Retry, Stop, Unfit
 from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog
-from stagepost.edges.ports import Membership, NoCounters
+from stagepost.edges.ports import Committed, Membership, NoCounters
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
 from stagepost.engine.plan import CONTROL_KEY, Emit, PartitionPlan, Topic, decode_control
@@ -265,3 +266,50 @@ def _always(name: str) -> Callable[[str], None]:
             raise Retry("away")
 
     return fault
+
+
+class Watching(Watchdog):
+    """Remembers which call it looks after."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda what: None)
+        self.now: str | None = None
+
+    @contextmanager
+    def limit(self, seconds: float, what: str) -> Iterator[None]:
+        assert seconds > 0.3, "longer than the call's own timeout"
+        assert self.now is None
+        self.now = what
+        try:
+            yield
+        finally:
+            self.now = None
+
+
+def test_every_call_that_waits_for_the_broker_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    watching, seen = Watching(), set()
+    world = World(watching)
+
+    def watched(step: str) -> None:
+        assert watching.now == step.removesuffix("!")
+        seen.add(watching.now)
+
+    def asked(partition: int, timeout_s: float) -> Committed | None:
+        watched("committed")
+        return MemoryIntake.committed(world.intake, partition, timeout_s)
+
+    monkeypatch.setattr(world.transactions, "_committed", asked)
+    world.broker.fault = watched
+    world.carry_out(1)
+    failures = [Abort("first"), NewProducer("second")]
+
+    def failing(step: str) -> None:
+        watched(step)
+        if step == "flush" and failures:
+            raise failures.pop(0)
+
+    world.broker.fault = failing
+    world.carry_out(2)
+    assert seen == {"init", "flush", "send_offsets", "commit", "abort", "committed"}
+    world.transactions.close()
