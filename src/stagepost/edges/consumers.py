@@ -213,8 +213,9 @@ class KafkaIntake:
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             if message.partition() in self._next:
                 raise RecordsGone(f"{place}: {error.str()}; records were deleted before they were processed")
-        elif code == KafkaError.FENCED_INSTANCE_ID:
-            raise Stop(f"consuming {place}: another worker runs with the same --instance; only one of a name may")
+        elif code == KafkaError._FATAL:
+            # The only one that a consumer has: a static member whose name another one came with.
+            raise Stop(f"another worker came with the same --instance, of which only one may run: {error.str()}")
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             pass  # the loss of the partitions follows as a change
         else:
