@@ -1,4 +1,4 @@
-"""What is broken: one small change of the source for each rule of journeys.md 2, 3 and 3.1.
+"""What is broken: one small change of the source for each rule of journeys.md 2, 3, 3.1 and 4.
 
 Each piece of source stands exactly once in its file (``tests/unit/test_mutations.py`` checks it), so that the table
 stays true as the code changes. A change that no input can tell from the original has no place here.
@@ -1078,6 +1078,84 @@ PARSE = _of(
     ("the goal is a stage", "        if reach not in stages:\n", "        if False:\n"),
 )
 
+SWITCH = _of(
+    "switch.py",
+    ("a changed definition is one whose version differs", "if was == version and name in old:", "if False:"),
+    ("a journey that comes back has lost its timers", "was = old.get(name) or gone.get(name)", "was = old.get(name)"),
+    ("finish leaves runs on their version", 'if journey.on_change == "finish":', "if False:"),
+    ("keep and reevaluate leave nobody behind", 'if journey.on_change == "finish":', "if True:"),
+    (
+        "runs finish only on what can still be had",
+        "if v != version and known((name, v)))",
+        "if v != version)",
+    ),
+    (
+        "runs on the version that comes back are on no older one",
+        "if v != version and known((name, v)))",
+        "if known((name, v)))",
+    ),
+    (
+        "runs that finish go on when their journey stays as it is",
+        "                stay[name] = older\n",
+        "                pass\n",
+    ),
+    ("a contact is brought up once", "state.epoch < self.epoch and", "state.epoch <= self.epoch and"),
+    ("an erased contact is left alone", "state.epoch < self.epoch and not state.erased", "state.epoch < self.epoch"),
+    (
+        "moves of a change come in order of journey names",
+        "for name in sorted(new.runs):",
+        "for name in sorted(new.runs, reverse=True):",
+    ),
+    (
+        "only journeys that changed are brought up",
+        "if journey is None or (name, 0) not in switch.before:",
+        "if journey is None:",
+    ),
+    ("who is brought up is on the version in force", "            run.version = 0\n", ""),
+    (
+        "timers are those of the new definition",
+        "            retime_all(scene, journey, run)\n            if",
+        "            if",
+    ),
+    ("reevaluate looks at every condition", 'if journey.definition.on_change == "reevaluate":', "if False:"),
+    ("keep moves nobody by facts", 'if journey.definition.on_change == "reevaluate":', "if True:"),
+    (
+        "engagement seen through a lens that is gone is gone",
+        "if key in lenses or lens.held}",
+        "}",
+    ),
+    (
+        "a new due time is found",
+        "    new.due = first_due(new)\n    return Step(new, tuple(scene.moves)",
+        "    return Step(new, tuple(scene.moves)",
+    ),
+    ("only active runs finish", "    if run.status != ACTIVE:\n        return False\n    mark", "    mark"),
+    ("a run is marked with the version that it finishes on", "    run.version = mark\n", ""),
+    (
+        "counts of conditions that are gone go",
+        "for key, fact in run.facts.items() if key in journey.leaves}",
+        "for key, fact in run.facts.items()}",
+    ),
+    (
+        "counts of unchanged conditions are kept",
+        "for key, fact in run.facts.items() if key in journey.leaves}",
+        "for key, fact in run.facts.items() if False}",
+    ),
+    (
+        "consent that is asked for now deletes engagement",
+        "if consent is not None and register.consent_since(scene.state, consent) < 0:",
+        "if False:",
+    ),
+    ("only engagement goes without consent", "if journey.leaves[key].engagement]:", "]:"),
+    ("a setback that is still there goes on", "if set_back and run.place in journey.setback_rank:", "if False:"),
+    ("who stays by name is not migrated", "elif set_back or journey.stages[stage].name != run.place:", "else:"),
+    ("another goal is judged anew", "if old is None or old.goal != journey.definition.goal:", "if False:"),
+    ("the same goal is reached once", "if old is None or old.goal != journey.definition.goal:", "if True:"),
+    ("a stage stays by its name", "    if name in journey.rank:\n        return journey.rank[name]\n", ""),
+    ("the nearest lower stage that exists", "for known in reversed(lower) if known", "for known in lower if known"),
+    ("lower than the stage that is gone", "lower = names[: names.index(name)] if", "lower = names if"),
+)
+
 MUTATIONS: tuple[Mutation, ...] = (
     *MOVES,
     *STEP,
@@ -1092,4 +1170,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *DEFINITION,
     *SIMULATE,
     *PARSE,
+    *SWITCH,
 )

@@ -21,7 +21,12 @@ from tests.mutate.table import Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "stagepost"
-SUITES = ("tests/scenarios", "tests/unit/journey", "tests/properties/test_journey_laws.py")
+SUITES = (
+    "tests/scenarios",
+    "tests/unit/journey",
+    "tests/properties/test_journey_laws.py",
+    "tests/properties/test_switch_laws.py",
+)
 """In order of how soon they find a fault."""
 
 LIMIT_S = 240

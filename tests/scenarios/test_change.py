@@ -21,12 +21,14 @@ from tests.scenarios.story import (
     span,
     stage,
     unsubscribed,
+    with_bots,
 )
 
 from stagepost.events import Event, Transition, parse_rfc3339
 from stagepost.journey import definition as d
-from stagepost.journey.compile import compile_program
+from stagepost.journey.compile import COMMON_LENS, compile_program
 from stagepost.journey.simulate import Simulation
+from stagepost.journey.state import number
 
 JOIN = is_("contact.subscribed")
 BUY = is_("order.completed")
@@ -269,3 +271,97 @@ def test_a_change_to_the_same_meaning_moves_nobody(policy: Policy) -> None:
 
 def with_sources(given: d.Setback) -> d.Setback:
     return replace(given, sources=tuple(s.name for s in LADDER.stages))
+
+
+def test_a_timer_that_ran_out_while_its_journey_was_gone_fires_when_it_comes_back() -> None:
+    expiring = version("old", replace(LADDER, exits=(exit_("expired", d.After(span("10d"))),)))
+    story = Story(expiring)
+    story.then([event("0d", "contact.subscribed")])
+    story.change()
+    assert story.then([click("1d")], until="12d") == []
+    assert story.change(expiring) == ["10d joined -> expired"]
+
+
+def test_runs_go_on_finishing_while_other_journeys_change() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    shorter = version("new", without(LADDER, "reader"), "finish")
+    story.change(shorter)
+    story.change(shorter, version("v", journey([stage("seen", is_("page.seen"))], name="k")))
+    assert story.then([click("1d")]) == ["1d joined -> reader"]
+
+
+def test_who_was_brought_over_finishes_on_what_he_was_brought_to() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed")])
+    story.change(version("second", without(LADDER, "fan"), "finish"))
+    story.change(version("third", without(LADDER, "fan")))
+    story.change(version("fourth", without(LADDER, "reader", "fan"), "finish"))
+    assert story.then([click("1d")]) == ["1d joined -> reader"]
+    assert story.moves[-1].version == "third"
+
+
+def test_who_has_left_finishes_on_nothing() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed", contact=each) for each in ("c", "n")])
+    story.then([event("1d", "email.complained")])
+    story.change(version("new", without(LADDER, "fan"), "finish"))
+    states = story.simulation.states.values()
+    assert [state.runs["j"].version for state in states if state is not None] == [0, number("old")]
+
+
+def test_an_erased_contact_is_left_alone() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), event("1d", "contact.erased")])
+    before = story.simulation.states["c"]
+    story.change(version("new", without(LADDER, "fan")))
+    assert story.simulation.states["c"] == before
+
+
+def test_moves_of_a_change_come_in_order_of_their_journeys() -> None:
+    second = version("old", journey([stage("low", JOIN), stage("seen", clicked())], name="a"))
+    story = Story(LADDER, second)
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    story.change(version("new", without(LADDER, "reader")), version("new", replace(second, stages=second.stages[:1])))
+    assert [(move.journey, move.kind) for move in story.moves[-2:]] == [("a", "migrate"), ("j", "migrate")]
+
+
+def test_what_is_no_engagement_still_counts_when_consent_is_asked_for() -> None:
+    twice = version("old", journey([stage("joined", JOIN), stage("reached", is_("email.delivered", times=2))]))
+    story = Story(twice)
+    story.then([event("0d", "contact.subscribed"), event("1d", "email.delivered", campaign="a")])
+    story.change(version("new", replace(twice, consent=d.Consent("tracking"))))
+    assert story.then([event("2d", "email.delivered", campaign="b")]) == ["2d joined -> reached"]
+
+
+def test_another_goal_that_was_passed_long_ago_is_not_reached_again() -> None:
+    story = Story(LADDER)
+    story.then([event("0d", "contact.subscribed"), click("1d")])
+    story.change(version("new", replace(LADDER, goal=d.Goal("reader"))))
+    story.then([event("2d", "order.completed")])
+    assert [(move.to, move.goal) for move in story.moves] == [("joined", False), ("reader", False), ("buyer", False)]
+
+
+def test_the_same_goal_is_reached_once_though_the_order_of_stages_changes() -> None:
+    aims = version("old", replace(LADDER, goal=d.Goal("reader")))
+    story = Story(aims)
+    story.then([event("0d", "contact.subscribed"), click("1d"), click("2d"), click("3d")])
+    joined, reader, fan, buyer = LADDER.stages
+    story.change(version("new", replace(aims, stages=(joined, fan, reader, buyer))))
+    story.then([event("4d", "order.completed")])
+    assert [(move.to, move.goal) for move in story.moves] == [
+        ("joined", False),
+        ("reader", True),
+        ("fan", False),
+        ("buyer", False),
+    ]
+
+
+def test_engagement_as_a_journey_saw_it_that_judged_machines_otherwise_is_gone() -> None:
+    trusting = with_bots(LADDER, None)
+    story = Story(trusting)
+    story.then([event("0d", "contact.subscribed"), click("1d", campaign="a")])
+    story.change(version("new", with_bots(LADDER, d.Bots())))
+    state = story.simulation.states["c"]
+    assert state is not None
+    assert list(state.lenses) == [COMMON_LENS]

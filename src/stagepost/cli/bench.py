@@ -21,14 +21,16 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the stream.")
 def add_to(app: typer.Typer) -> None:
     bench = typer.Typer(
         name="bench",
-        help="Measure this machine: CPU per event, medians with their range, ratios within one run.",
+        help="Measure this machine.\n\nCPU per event, medians with their range, ratios within one run.",
         no_args_is_help=True,
     )
     app.add_typer(bench)
 
     @bench.command("journey-step")
     def journey_step(events: Events = 50_000, rounds: Rounds = 5, seed: Seed = 1, as_json: Json = False) -> None:
-        """The pure step of a contact, in journeys of 5, 50 and 500 conditions, beside the loop without it.
+        """Measure the pure step of a contact.
+
+        In journeys of 5, 50 and 500 conditions, beside the loop without it.
 
         Example: stagepost bench journey-step --events 100000 --json
         """
@@ -51,7 +53,9 @@ def add_to(app: typer.Typer) -> None:
 
     @bench.command("normalise")
     def normalise(events: Events = 50_000, rounds: Rounds = 5, seed: Seed = 1, as_json: Json = False) -> None:
-        """Webhook bodies to canonical events, without a broker, beside reading and writing the same JSON.
+        """Measure webhook bodies to canonical events.
+
+        Without a broker, beside reading and writing the same JSON.
 
         Example: stagepost bench normalise --json
         """

@@ -27,7 +27,9 @@ def add_to(app: typer.Typer) -> None:
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
-        """Receive webhooks at /webhooks/PROVIDER/ACCOUNT and publish them to email.raw until SIGTERM or Ctrl-C.
+        """Receive webhooks over HTTP and publish them to email.raw.
+
+        At /webhooks/PROVIDER/ACCOUNT, until SIGTERM or Ctrl-C.
 
         A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before.
 

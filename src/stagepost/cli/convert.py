@@ -37,7 +37,9 @@ def add_to(app: typer.Typer) -> None:
         config: Config = None,
         as_json: Json = False,
     ) -> None:
-        """Print the canonical events of one webhook body, one JSON object a line; rejected parts on standard error.
+        """Print the canonical events of one webhook body.
+
+        One JSON object a line; rejected parts, with their reason, on standard error.
 
         Example: stagepost convert postmark click.json | stagepost simulate journeys/ --events -
         """

@@ -73,7 +73,9 @@ def add_to(app: typer.Typer) -> None:
         config: Config = None,
         as_json: Json = False,
     ) -> None:
-        """Watch provider webhooks become moves, metrics and an alert: three weeks in a minute, no services needed.
+        """Watch webhooks become moves, metrics and alerts.
+
+        Three weeks in a minute; no services needed.
 
         Ends with Ctrl-C or --for; exit code 1 when a sum does not close or an alert fires where nothing was planted.
 

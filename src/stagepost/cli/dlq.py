@@ -45,7 +45,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Counts by topic and reason, and the newest records: place, reason, detail. Bodies are not shown.
+        """List dead letters, with counts.
+
+        Counts by topic and reason, and the newest records: place, reason, detail. Bodies are not shown.
 
         Example: stagepost dlq ls email.raw.dlq --reason schema --since 24h
         """
@@ -74,7 +76,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Headers and size of one dead letter; its bytes only with --raw, as they may hold anything about a person.
+        """Show one dead letter.
+
+        Headers and size; its bytes only with --raw, as they may hold anything about a person.
 
         Example: stagepost dlq show email.raw.dlq:3:41
         """
@@ -114,7 +118,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Send dead letters back to the topic that they came from, after their reason was mended.
+        """Send dead letters back.
+
+        To the topic that they came from, after their reason was mended.
 
         In the order of their origin, each once, with the header stagepost-retry. Of a body of which only some parts
         were refused, only these are read again. Exit code 3: some failed again.

@@ -12,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, counted, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.engine.story import Told
@@ -59,7 +59,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Say why a contact is where it is: what moved it, what is due next, what is missing for each higher stage.
+        """Say why a contact is where it is, and what comes next.
+
+        What moved it, what is due, and what is missing for each higher stage.
 
         Example: stagepost explain c-8841 --journey webinar-nurture
         """
@@ -78,7 +80,7 @@ def add_to(app: typer.Typer) -> None:
             _add_history(known, contact, settings)
         _print(known, contact, journey, as_json)
         if bad.count:
-            note(f"{bad.count} lines skipped")
+            note(f"{counted(bad.count, 'line')} skipped")
 
 
 def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> _Known | None:

@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
         journey: Annotated[Path, typer.Argument(metavar="JOURNEY", help="A journey file.")],
         as_json: Json = False,
     ) -> None:
-        """Print a journey as Mermaid text: stages, setbacks and their ways out, exits, timers (dotted), links.
+        """Print a journey as Mermaid text.
+
+        Stages, setbacks and their ways out, exits, timers (dotted), links.
 
         Example: stagepost graph journeys/webinar-nurture.yaml > webinar-nurture.mmd
         """

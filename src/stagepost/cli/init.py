@@ -15,7 +15,7 @@ import typer
 
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, Failure, json_data, leave, note
+from stagepost.cli.output import PARTLY, Failure, counted, json_data, leave, note
 
 DEFAULT_EXAMPLE = "first-journey"
 
@@ -93,7 +93,9 @@ def add_to(app: typer.Typer) -> None:
         yes: Annotated[bool, typer.Option("--yes", help="Overwrite journey and schema without asking.")] = False,
         as_json: Json = False,
     ) -> None:
-        """Make a commented journey with tests, the schema for editors beside it, and stagepost.toml with a fresh key.
+        """Make a journey with tests, its schema, and settings.
+
+        The journey is commented, its schema lies beside it for editors, stagepost.toml has a fresh key.
 
         Nothing is overwritten without being asked or told, stagepost.toml never.
 
@@ -114,7 +116,7 @@ def add_to(app: typer.Typer) -> None:
         journeys = files[0].path.parent
         note(f"next: stagepost validate {journeys}, stagepost test {journeys}, stagepost graph {files[0].path}")
         if bad.count:
-            note(f"{bad.count} lines skipped")
+            note(f"{counted(bad.count, 'line')} skipped")
             leave(PARTLY)
 
 

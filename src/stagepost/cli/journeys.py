@@ -13,7 +13,7 @@ import typer
 
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, counted, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
@@ -41,7 +41,9 @@ def add_to(app: typer.Typer) -> None:
         ] = False,
         as_json: Json = False,
     ) -> None:
-        """Check journey files: every problem with its line, its code and how to mend it.
+        """Check journey files.
+
+        Every problem with its line, its code and how to mend it.
 
         Example: stagepost validate journeys/ --format github
         """
@@ -63,7 +65,7 @@ def add_to(app: typer.Typer) -> None:
             if sizes is not None:
                 _print_sizes(sizes)
             warnings = len(problems) - errors
-            note(f"{len(results)} checked, {errors} errors, {warnings} warnings")
+            note(f"{counted(len(results), 'file')} checked, {counted(errors, 'error')}, {counted(warnings, 'warning')}")
         if errors:
             leave(FAILED)
 
@@ -104,7 +106,9 @@ def add_to(app: typer.Typer) -> None:
         junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
         as_json: Json = False,
     ) -> None:
-        """Run the tests inside journey files with the real engine; failures show the timeline that happened.
+        """Run the tests inside journey files.
+
+        With the real engine; failures show the timeline that happened.
 
         Example: stagepost test journeys/ --junit report.xml
         """
@@ -125,7 +129,7 @@ def add_to(app: typer.Typer) -> None:
             except OSError as error:
                 raise Failure(f"{junit}: cannot be written: {error.strerror}") from error
         failed = sum(not result.passed for _, result in results)
-        note(f"{len(results)} tests, {failed} failed")
+        note(f"{counted(len(results), 'test')}, {failed} failed")
         if failed:
             leave(FAILED)
 

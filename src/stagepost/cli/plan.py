@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
-from stagepost.cli.output import data, json_data, leave, note, progress_bar
+from stagepost.cli.output import counted, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.running import Running, RunningJourneys
@@ -61,7 +61,9 @@ def add_to(app: typer.Typer) -> None:
         prefix: Prefix = None,
         as_json: Json = False,
     ) -> None:
-        """Show which rules change, and how many contacts would move from where to where.
+        """Show what changed files would do: rules and contacts.
+
+        Which rules change, and how many contacts would move from where to where.
 
         Against the running definitions and contacts in Redis; with --events against contacts that a file makes, for
         which a journey that is not running yet counts from its first event. Exit code 0: nothing changes, 2: changes,
@@ -95,7 +97,7 @@ def add_to(app: typer.Typer) -> None:
             movement = _over_contacts(running, partitions, after)
         _print(changes, movement, as_json)
         if bad.count:
-            note(f"{bad.count} lines skipped")
+            note(f"{counted(bad.count, 'line')} skipped")
         if changes or movement.rows():
             leave(CHANGES)
 
@@ -243,7 +245,7 @@ def _print(changes: Sequence[RuleChange], movement: Movement, as_json: bool) -> 
     for row in rows:
         data(f"{row.contacts:>9}  {row.journey}: {row.source or 'none'} -> {row.target or 'none'}")
     moving = sum(row.contacts for row in rows)
-    data(f"{moving} moves of {movement.looked_at} contacts" if movement.looked_at else "no contact was looked at")
+    data(f"{counted(moving, 'move')} of {counted(movement.looked_at, 'contact')}")
 
 
 def _change_line(change: RuleChange) -> str:

@@ -66,7 +66,9 @@ def add_to(app: typer.Typer) -> None:
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> None:
-        """Run a role until SIGTERM or Ctrl-C; a second one ends it at once.
+        """Run a role until SIGTERM or Ctrl-C.
+
+        A second signal ends it at once.
 
         Logs go to standard error, as JSON unless that is a terminal (--json: always).
 

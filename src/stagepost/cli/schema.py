@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
         ] = False,
         as_json: Json = False,
     ) -> None:
-        """Print a JSON Schema; without a name list them, or with --out write all of them.
+        """Print a JSON Schema, or AsyncAPI.
+
+        Without a name list them, or with --out write all of them.
 
         A journey file that begins with "# yaml-language-server: $schema=./journey-1.schema.json" is checked while you
         type, without a network.

@@ -12,7 +12,7 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, data, json_data, leave, note
+from stagepost.cli.output import PARTLY, counted, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,9 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         as_json: Json = False,
     ) -> None:
-        """Fold events as the worker does and print the transitions: JSON lines, or a funnel and a timeline.
+        """Fold recorded events and print the transitions.
+
+        As the worker does: JSON lines, or a funnel and a timeline.
 
         With --against: both funnels side by side, and who would stand elsewhere; with --json as one object.
 
@@ -64,7 +66,7 @@ def add_to(app: typer.Typer) -> None:
         else:
             _print_funnels(definitions, feed, end)
         if bad.count:
-            note(f"{bad.count} lines skipped")
+            note(f"{counted(bad.count, 'line')} skipped")
             leave(PARTLY)
 
 

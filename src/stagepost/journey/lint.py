@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 
 from stagepost.journey import problems as p
 from stagepost.journey.definition import (
@@ -40,6 +41,7 @@ def lint(journey: Journey, source: str, positions: Positions) -> list[Problem]:
         *_shadowed(journey, source),
         *_long_grace(journey, source, positions),
         *_opens(journey, source, positions),
+        *_nearly_all(journey, source, positions),
     ]
 
 
@@ -160,6 +162,25 @@ def _long_grace(journey: Journey, source: str, positions: Positions) -> Iterator
 
 
 def _opens(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
+    for name, leaf, position in _placed_leaves(journey, positions):
+        if isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens):
+            yield Problem(source, position, p.OPENS, f"{name} relies on opens: prefer clicks")
+
+
+def _nearly_all(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
+    for name, leaf, position in _placed_leaves(journey, positions):
+        if isinstance(leaf, Subscribed | Unsubscribed) and leaf.scopes.scope is None and leaf.scopes.id is not None:
+            near = get_close_matches(leaf.scopes.id.lower(), ("all", "any"), n=1, cutoff=0.75)
+            if near:
+                message = (
+                    f"{name} means the list or group with the id {leaf.scopes.id!r} (did you mean {near[0]}? for such "
+                    f"an id write {{scope: list, id: {leaf.scopes.id}}})"
+                )
+                yield Problem(source, position, p.NEARLY_ALL, message)
+
+
+def _placed_leaves(journey: Journey, positions: Positions) -> Iterator[tuple[str, Condition, Position]]:
+    """Every leaf with the name of its rule and where it stands."""
     places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
     rules: list[tuple[str, Condition, Position | None]] = [(place.name, place.when, place.position) for place in places]
     rules += [
@@ -171,6 +192,4 @@ def _opens(journey: Journey, source: str, positions: Positions) -> Iterator[Prob
         rules.append(("recover", journey.recover, None))
     for name, condition, position in rules:
         for leaf in leaves(condition):
-            if isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens):
-                found = positions.get(id(leaf), position) or Position(1, 1)
-                yield Problem(source, found, p.OPENS, f"{name} relies on opens: prefer clicks")
+            yield name, leaf, positions.get(id(leaf)) or position or Position(1, 1)

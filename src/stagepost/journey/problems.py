@@ -237,6 +237,13 @@ OPENS = _warning(
     "clicked: any",
     _LINKED + "  - engaged: {opened: any}\n",
 )
+NEARLY_ALL = _warning(
+    "SP605",
+    "scope that looks like all or any",
+    "unsubscribed and subscribed take all, any, or the id of a list or group; all and any are whole words.",
+    "unsubscribed: all",
+    _STAGED + "exits:\n  - left: {unsubscribed: al}\n",
+)
 
 CATALOGUE: dict[str, Code] = {code.id: code for code in list(globals().values()) if isinstance(code, Code)}
 

@@ -44,6 +44,14 @@ def test_help_lists_every_verb_and_every_verb_has_an_example(capsys: pytest.Capt
     assert [] == without
 
 
+def test_help_cuts_no_verb_short(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in [[], *({words[0]: words[:-1] for words in _all_commands()}.values())]:
+        assert 0 == app.run([*words, "--help"])
+        assert not [
+            line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.endswith("...")
+        ]
+
+
 def _all_commands() -> list[list[str]]:
     found = []
     for name, command in typer.main.get_group(app.build([])).commands.items():

@@ -40,7 +40,7 @@ def test_what_init_makes_validates_tests_and_loads_as_it_is(tmp_path: Path) -> N
     assert 0 == run("init", str(tmp_path)).exit_code
     journeys = str(tmp_path / "journeys")
     checked = run("validate", journeys)
-    assert (0, "", "1 checked, 0 errors, 0 warnings\n") == (checked.exit_code, checked.stdout, checked.stderr)
+    assert (0, "", "1 file checked, 0 errors, 0 warnings\n") == (checked.exit_code, checked.stdout, checked.stderr)
     assert (0, "6 tests, 0 failed\n") == (run("test", journeys).exit_code, run("test", journeys).stderr)
     settings = load_settings({}, None, {}, tmp_path)
     assert (64, Path("journeys")) == (len(settings.tenant_key()), settings.journeys)

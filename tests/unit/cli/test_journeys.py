@@ -32,7 +32,7 @@ def test_validate_prints_file_line_column_code_and_the_fix(folder: Path) -> None
     result = run("validate", str(folder))
     assert result.exit_code == 1
     assert result.stdout == f"{folder}/broken.yml:3:20: SP201 'pricng' is no link\n"
-    assert "2 checked, 1 errors, 0 warnings" in result.stderr
+    assert "2 files checked, 1 error, 0 warnings" in result.stderr
 
 
 def test_warnings_do_not_fail_validate(folder: Path) -> None:

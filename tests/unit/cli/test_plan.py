@@ -95,7 +95,7 @@ def test_bad_lines_are_told_and_skipped(folder: Path) -> None:
     result = run(
         folder, "old.yaml", "--events", "-", "--against", "old.yaml", stdin="{\n" + event(1, "a", "a.b") + "\n"
     )
-    assert (result.exit_code, "1 lines skipped" in result.stderr) == (0, True)
+    assert (result.exit_code, "1 line skipped" in result.stderr) == (0, True)
 
 
 def test_errors_end_with_1(folder: Path) -> None:

@@ -21,7 +21,7 @@ def services() -> dict[str, Any]:
 
 
 def test_kafka_redis_topics_and_every_role_are_there(services: dict[str, Any]) -> None:
-    assert sorted(services) == sorted(["kafka", "redis", "topics", *ROLES])
+    assert sorted(services) == sorted(["kafka", "redis", "topics", *ROLES, "bridge"])
 
 
 def test_ports_are_open_to_this_machine_only(services: dict[str, Any]) -> None:
@@ -50,6 +50,13 @@ def test_each_role_runs_itself_and_is_asked_on_its_own_port(services: dict[str, 
         assert services[role]["command"][:2] == ["run", role]
         assert services[role]["ports"] == [f"127.0.0.1:{port}:{port}"]
         assert f"127.0.0.1:{port}/readyz" in services[role]["healthcheck"]["test"][-1]
+
+
+def test_the_bridge_is_there_for_whoever_asks_for_it(services: dict[str, Any]) -> None:
+    bridge = services["bridge"]
+    assert (bridge["profiles"], bridge["command"][0]) == (["bridge"], "bridge")
+    assert bridge["ports"] == ["127.0.0.1:8085:8085"]
+    assert "127.0.0.1:8085/readyz" in bridge["healthcheck"]["test"][-1]
 
 
 def test_the_file_follows_the_compose_specification() -> None:

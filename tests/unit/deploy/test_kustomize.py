@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 BASE = Path(__file__).parents[3] / "deploy" / "kustomize" / "base"
-ROLES = ["journey", "normalise", "notify", "rollup"]
+ROLES = ["bridge", "journey", "normalise", "notify", "rollup"]
 
 
 def objects() -> list[dict[str, Any]]:
