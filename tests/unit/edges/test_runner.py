@@ -138,7 +138,8 @@ class Play:
     def picture(self, of: MemoryMirror | None = None) -> dict[str, Any]:
         mirror = of or self.mirror
         kept = ("checkpoints", "values", "timers", "stories")
-        return {name: copy.deepcopy(getattr(mirror, name)) for name in kept}
+        with mirror._lock:  # batches are applied by a thread
+            return {name: copy.deepcopy(getattr(mirror, name)) for name in kept}
 
     def fault_once(self, step: str, error: type[EdgeError]) -> None:
         def fault(now: str) -> None:
