@@ -168,9 +168,11 @@ class _Group:
 class MemoryBroker:
     """What outlives every client: logs, transactions, committed offsets, groups.
 
-    ``now`` is the broker's time in micros, moved by whoever plays; moving it ends transactions that time out. ``fault`` is called with ``flush``,
-    ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with a ``!`` behind the name after: what
-    it raises is what the client meets, so a lost request and a lost answer can both be played.
+    ``now`` is the broker's time in micros, moved by whoever plays; moving it ends transactions that time out.
+
+    ``fault`` is called with ``flush``, ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with
+    a ``!`` behind the name after: what it raises is what the client meets, so a lost request and a lost answer can both
+    be played.
     """
 
     def __init__(self, topics: Mapping[Topic, int], now: int = 1_700_000_000_000_000) -> None:
@@ -420,6 +422,7 @@ class MemoryIntake:
 
     def halt(self, partition: int) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
 
     def hold(self, partitions: Iterable[int]) -> None:
         self._held.update(partitions)
@@ -501,7 +504,9 @@ class MemoryProducer:
         known = any(each._name == member.member for each in group.members)
         if not known or member.generation != group.generation:
             raise Drop(f"generation {member.generation} of {member.member} is over")
-        self._broker._opened(transaction).offsets.update({(self._group, partition): place for partition, place in offsets.items()})
+        self._broker._opened(transaction).offsets.update(
+            {(self._group, partition): place for partition, place in offsets.items()}
+        )
         self._broker.fault("send_offsets!")
 
     def commit(self, timeout_s: float) -> None:

@@ -88,7 +88,11 @@ METRICS: tuple[Metric, ...] = (
     # Transactions and their hazards.
     _counter("transactions_total", "result", "committed, aborted, unknown (settled afterwards)"),
     _counter("fenced_total", "", "Times that this process learned that another one took its place"),
-    _counter("producers_replaced_total", "reason", "New producers: slow commit, retriable, disconnect, fatal, unknown"),
+    _counter(
+        "producers_replaced_total",
+        "reason",
+        "New producers: slow commit or abort, retriable, fatal, unknown ...",
+    ),
     _gauge(
         "stable_offset_lag_records", "topic partition", "High watermark minus last stable offset: open transactions"
     ),
