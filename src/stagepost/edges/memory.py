@@ -1,8 +1,9 @@
 """Memory twins of the mirror and the log: the same behaviour as Redis and Kafka as far as the runner can see it.
 
 Kept honest by ``tests/contracts``, which runs one suite over them and the real parts. Single-threaded but for the
-mirror's lock. The broker has transactions with open, committed and aborted records, a last stable offset, fencing by
-producer epoch, and a consumer group with generations; it has no compaction, no replication and no time of its own.
+mirror's lock. The broker has transactions with open, committed and aborted records and a timeout, a last stable offset,
+fencing by producer epoch, late copies of requests, a consumer group with generations and members that it missed, and
+compaction; it has no replication, and its time and its cleaning are moved by whoever plays.
 """
 
 from __future__ import annotations
@@ -148,8 +149,12 @@ class _Fate(Enum):
 
 @dataclass(eq=False)
 class _Transaction:
+    producer: MemoryProducer
     fate: _Fate = _Fate.OPEN
-    touched: set[tuple[Topic, int]] = field(default_factory=set)
+    ends_at: int = 0
+    """When the coordinator ends it; known from its first record or offset on."""
+    touched: dict[tuple[Topic, int], int] = field(default_factory=dict)
+    """Partitions with the offset of its first record there."""
     offsets: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     """Group and input partition to offset and metadata."""
 
@@ -168,6 +173,10 @@ class _Entry:
         return not self.is_end and (self.transaction is None or self.transaction.fate is _Fate.COMMITTED)
 
 
+_GONE = _Entry(0, is_end=True)
+"""What compaction removed: its offset stays taken."""
+
+
 @dataclass(eq=False)
 class _Group:
     generation: int = 0
@@ -177,23 +186,78 @@ class _Group:
 class MemoryBroker:
     """What outlives every client: logs, transactions, committed offsets, groups.
 
-    ``now`` is the broker's time in micros, moved by whoever plays. ``fault`` is called with ``flush``,
-    ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with a ``!`` behind the name after: what
-    it raises is what the client meets, so a lost request and a lost answer can both be played.
+    ``now`` is the broker's time in micros, moved by whoever plays; moving it ends transactions that time out.
+
+    ``fault`` is called with ``flush``, ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with
+    a ``!`` behind the name after: what it raises is what the client meets, so a lost request and a lost answer can both
+    be played.
     """
 
     def __init__(self, topics: Mapping[Topic, int], now: int = 1_700_000_000_000_000) -> None:
-        self.now = now
+        self._now = now
         self.fault: Callable[[str], None] = lambda step: None
         self._logs: dict[tuple[Topic, int], list[_Entry]] = {
             (topic, number): [] for topic, partitions in topics.items() for number in range(partitions)
         }
+        self._starts = dict.fromkeys(self._logs, 0)
         self._partitions = dict(topics)
         self._committed: dict[tuple[str, int], tuple[int, str]] = {}
-        self._pending: set[_Transaction] = set()
+        self._pending: dict[_Transaction, None] = {}
+        self._late: list[tuple[MemoryProducer, _Fate]] = []
         self._owners: dict[str, MemoryProducer] = {}
         self._groups: dict[str, _Group] = defaultdict(_Group)
         self._names = count(1)
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self._now = now
+        for transaction in [each for each in self._pending if each.ends_at <= now]:
+            self._end(transaction, _Fate.ABORTED)
+            # The coordinator goes on to the next epoch, so the owner is fenced.
+            if self._owners.get(transaction.producer._id) is transaction.producer:
+                del self._owners[transaction.producer._id]
+
+    def hold_end(self, producer: MemoryProducer, commits: bool) -> None:
+        """A copy of a request to end a transaction stays under way, as the client has repeated the request."""
+        self._late.append((producer, _Fate.COMMITTED if commits else _Fate.ABORTED))
+
+    def release_ends(self) -> int:
+        """The copies arrive, and end what was written so far of the transactions that are open now.
+
+        The producer is not told, and what it writes from here on is another transaction (librdkafka knows no KIP-890).
+        A producer that was replaced has another epoch: its copies are refused. Returns how many ended something.
+        """
+        late, self._late = self._late, []
+        ended = 0
+        for producer, fate in late:
+            transaction = producer._transaction
+            if self._owners.get(producer._id) is producer and transaction in self._pending:
+                self._end(transaction, fate)
+                producer._transaction = _Transaction(producer)
+                ended += 1
+        return ended
+
+    def compact(self, topic: Topic, partition: int, delete_retention_us: int) -> None:
+        """Of each key the newest committed record stays, and no tombstone that is older; the log may start later."""
+        place = (topic, partition)
+        log, seen = self._logs[place], set()
+        for offset in reversed(range(self._stable(topic, partition))):
+            entry = log[offset]
+            stays = entry.readable() and entry.key not in seen
+            seen.add(entry.key if entry.readable() else None)
+            if not stays or (entry.value is None and entry.timestamp + delete_retention_us <= self._now):
+                log[offset] = _GONE
+        while self._starts[place] < len(log) and log[self._starts[place]] is _GONE:
+            self._starts[place] += 1
+
+    def remove_before(self, topic: Topic, partition: int, offset: int) -> None:
+        """As retention does."""
+        place = (topic, partition)
+        self._starts[place] = max(self._starts[place], offset)
 
     def publish(self, emit: Emit) -> int:
         """Append a record outside any transaction; returns its offset."""
@@ -219,15 +283,20 @@ class MemoryBroker:
         log = self._logs[emit.topic, partition]
         log.append(_Entry(self.now, emit.key, emit.value, emit.headers, transaction))
         if transaction is not None:
-            transaction.touched.add((emit.topic, partition))
+            self._opened(transaction).touched.setdefault((emit.topic, partition), len(log) - 1)
         return len(log) - 1
 
+    def _opened(self, transaction: _Transaction) -> _Transaction:
+        """The coordinator hears of it with its first record or offset."""
+        if transaction not in self._pending:
+            transaction.ends_at = self._now + transaction.producer._timeout_us
+            self._pending[transaction] = None
+        return transaction
+
     def _stable(self, topic: Topic, partition: int) -> int:
-        log = self._logs[topic, partition]
-        for offset, entry in enumerate(log):
-            if entry.transaction is not None and entry.transaction.fate is _Fate.OPEN:
-                return offset
-        return len(log)
+        place = (topic, partition)
+        firsts = [each.touched[place] for each in self._pending if place in each.touched]
+        return min(firsts, default=len(self._logs[place]))
 
     def _end(self, transaction: _Transaction, fate: _Fate) -> None:
         transaction.fate = fate
@@ -235,7 +304,7 @@ class MemoryBroker:
             self._logs[place].append(_Entry(self.now, transaction=transaction, is_end=True))
         if fate is _Fate.COMMITTED:
             self._committed.update(transaction.offsets)
-        self._pending.discard(transaction)
+        self._pending.pop(transaction, None)
 
     def _rebalance(self, name: str, topic: Topic) -> None:
         """Range over the members; each learns of it in its next poll, and belongs to no generation until then."""
@@ -253,11 +322,19 @@ class MemoryBroker:
 class MemoryLog:
     """``ports.Log`` of one process over a broker in memory."""
 
-    def __init__(self, broker: MemoryBroker, group: str, transactional_id: str, input_topic: Topic) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        group: str,
+        transactional_id: str,
+        input_topic: Topic,
+        transaction_timeout_s: float = 15.0,
+    ) -> None:
         self._broker = broker
         self._group = group
         self._transactional_id = transactional_id
         self._input = input_topic
+        self._timeout_us = int(transaction_timeout_s * 1_000_000)
 
     def partitions(self, topics: Sequence[Topic]) -> Mapping[Topic, int]:
         known = self._broker._partitions
@@ -271,13 +348,14 @@ class MemoryLog:
 
     def bounds(self, topic: Topic, partition: int) -> Bounds:
         broker = self._broker
-        return Bounds(0, broker._stable(topic, partition), len(broker._logs[topic, partition]))
+        place = (topic, partition)
+        return Bounds(broker._starts[place], broker._stable(topic, partition), len(broker._logs[place]))
 
     def intake(self, topic: Topic) -> MemoryIntake:
         return MemoryIntake(self._broker, self._group, topic)
 
     def producer(self) -> MemoryProducer:
-        return MemoryProducer(self._broker, self._transactional_id, self._group)
+        return MemoryProducer(self._broker, self._transactional_id, self._group, self._timeout_us)
 
     def publisher(self) -> MemoryPublisher:
         return MemoryPublisher(self._broker)
@@ -300,6 +378,24 @@ class MemoryIntake:
         self._held: set[int] = set()
         broker._groups[group].members.append(self)
         broker._rebalance(group, topic)
+
+    @property
+    def expelled(self) -> bool:
+        return self not in self._broker._groups[self._group].members
+
+    def expel(self) -> None:
+        """The coordinator missed it for too long; it does not know yet."""
+        self.close()
+
+    def notice(self) -> None:
+        """A heartbeat was refused: what it had is lost, and it joins anew under another name."""
+        self._changes.append(Change(ChangeKind.LOST, self._assigned))
+        self._name, self._generation = f"member-{next(self._broker._names)}", -1
+        self._assigned = ()
+        self._next.clear()
+        self._held.clear()
+        self._broker._groups[self._group].members.append(self)
+        self._broker._rebalance(self._group, self._topic)
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
         if self._next_assignment is not None:
@@ -334,7 +430,7 @@ class MemoryIntake:
     def first_offset(self, partition: int, start_from: str | int) -> int:
         log = self._broker._logs[self._topic, partition]
         if start_from == "earliest":
-            return 0
+            return self._broker._starts[self._topic, partition]
         if isinstance(start_from, int):
             return next((offset for offset, entry in enumerate(log) if entry.timestamp >= start_from), len(log))
         return len(log)
@@ -344,6 +440,7 @@ class MemoryIntake:
 
     def halt(self, partition: int) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
 
     def hold(self, partitions: Iterable[int]) -> None:
         self._held.update(partitions)
@@ -370,7 +467,7 @@ class MemoryIntake:
         log = self._broker._logs[self._topic, partition]
         records: list[Record] = []
         offset, end = self._next[partition], self._broker._stable(self._topic, partition)
-        if offset > len(log):
+        if not self._broker._starts[self._topic, partition] <= offset <= len(log):
             raise RecordsGone(f"{self._topic}[{partition}] has no offset {offset}")
         while offset < end and len(records) < limit:
             entry = log[offset]
@@ -386,8 +483,10 @@ class MemoryIntake:
 class MemoryProducer:
     """``ports.TransactionalProducer``. Records lie in the log from ``send`` on, undecided."""
 
-    def __init__(self, broker: MemoryBroker, transactional_id: str, group: str) -> None:
-        self._broker, self._id, self._group = broker, transactional_id, group
+    def __init__(self, broker: MemoryBroker, transactional_id: str, group: str, timeout_us: int) -> None:
+        self._broker, self._id, self._group, self._timeout_us = broker, transactional_id, group, timeout_us
+        self.disconnected = False
+        """To be set by whoever plays: a connection broke, ``disturbed`` tells it once."""
         self._transaction: _Transaction | None = None
         self._reports: list[tuple[Callable[[Placed], None], Placed]] = []
 
@@ -401,8 +500,7 @@ class MemoryProducer:
         self._broker.fault("init!")
 
     def begin(self) -> None:
-        self._transaction = _Transaction()
-        self._broker._pending.add(self._transaction)
+        self._transaction = _Transaction(self)
 
     def send(self, emit: Emit, on_placed: Callable[[Placed], None] | None = None) -> None:
         offset = self._broker._append(emit, self._owned())
@@ -424,7 +522,9 @@ class MemoryProducer:
         known = any(each._name == member.member for each in group.members)
         if not known or member.generation != group.generation:
             raise Drop(f"generation {member.generation} of {member.member} is over")
-        transaction.offsets.update({(self._group, partition): place for partition, place in offsets.items()})
+        self._broker._opened(transaction).offsets.update(
+            {(self._group, partition): place for partition, place in offsets.items()}
+        )
         self._broker.fault("send_offsets!")
 
     def commit(self, timeout_s: float) -> None:
@@ -441,10 +541,11 @@ class MemoryProducer:
         self._broker.fault("abort!")
 
     def disturbed(self) -> bool:
-        return False
+        was, self.disconnected = self.disconnected, False
+        return was
 
     def discard(self) -> None:
-        """What is open stays open, until a successor starts."""
+        """What is open stays open, until a successor starts or its time is up."""
 
     def _owned(self) -> _Transaction:
         if self._broker._owners.get(self._id) is not self or self._transaction is None:
