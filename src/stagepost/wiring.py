@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stagepost.edges.admin import admin_client
 from stagepost.edges.errors import Unstable
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
@@ -72,6 +71,8 @@ def build_role(
 
         return NotifyRole(settings, options.instance, metrics)
     kafka = kafka_settings(settings)
+    if options.named:
+        kafka = replace(kafka, static_member=options.instance)
     log = KafkaLog(kafka, role, options.instance, settings.prefix, Topic.EVENTS)
     processor = _processor(role, settings, TopicNames(settings.prefix).group(role), log)
     if isinstance(processor, JourneyProcessor):
@@ -97,9 +98,7 @@ def build_role(
 
 def await_cluster(settings: Settings, asked_to_end: Callable[[], bool], name: str) -> bool:
     """Wait until Kafka answers; see ``edges/waiting.py``."""
-    kafka = settings.kafka
-    client = admin_client(kafka.bootstrap_servers, kafka_settings(settings).librdkafka)
-    return await_kafka(client, kafka.bootstrap_servers, asked_to_end, name)
+    return await_kafka(kafka_settings(settings).base(), asked_to_end, name)
 
 
 def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:

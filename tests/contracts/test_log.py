@@ -34,11 +34,14 @@ class MakeLog(Protocol):
     def __call__(self, instance: str = "one") -> Log: ...
 
 
+TRANSACTION_S = 6.0
+
+
 @pytest.fixture(params=["memory", "kafka"])
 def make_log(request: pytest.FixtureRequest, topic_prefix: str) -> MakeLog:
     if request.param == "memory":
         broker = MemoryBroker({Topic.EVENTS: PARTITIONS, Topic.STATE: PARTITIONS, Topic.TRANSITIONS: PARTITIONS})
-        return lambda instance="one": MemoryLog(broker, "group", f"group.{instance}", Topic.EVENTS)
+        return lambda instance="one": MemoryLog(broker, "group", f"group.{instance}", Topic.EVENTS, TRANSACTION_S)
     kafka: KafkaServer = request.getfixturevalue("kafka")
     make_topics: MakeTopics = request.getfixturevalue("make_topics")
     make_topics(topic_prefix, partitions=PARTITIONS)
@@ -230,6 +233,60 @@ def test_an_aborted_transaction_is_never_seen(log: Log, producer: TransactionalP
     until(lambda: log.bounds(Topic.STATE, 0).stable == 4)
     assert read(reader, 4) == [(2, b"k", b"2")]
     reader.close()
+
+
+def test_a_halted_partition_is_no_longer_held(log: Log, intake: Intake) -> None:
+    publish(log, b"a", b"b")
+    patiently(lambda: intake.start(0, 0))
+    assert len(taken(intake, 2)) == 2
+    intake.hold([0])
+    intake.halt(0)
+    intake.release([1])
+    patiently(lambda: intake.start(0, 1))
+    assert [record.value for record in taken(intake, 1)] == [b"b"]
+
+
+def test_the_transaction_of_an_owner_that_stands_still_is_ended_after_its_timeout_and_its_owner_fenced(
+    log: Log, producer: TransactionalProducer
+) -> None:
+    producer.begin()
+    producer.send(state(b"1"))
+    patiently(lambda: producer.flush(5))
+    assert log.bounds(Topic.STATE, 0).stable == 0
+    if isinstance(log, MemoryLog):
+        log._broker.now += int(TRANSACTION_S * 1_000_000)
+    until(lambda: log.bounds(Topic.STATE, 0).stable > 0, within_s=40)  # the broker looks every 10 s
+
+    def go_on() -> None:
+        producer.send(state(b"2"))
+        patiently(lambda: producer.flush(5))
+        patiently(lambda: producer.commit(5))
+
+    with pytest.raises(NewProducer):
+        go_on()
+    reader = log.reader(Topic.STATE)
+    reader.seek(0, 0)
+    assert read(reader, log.bounds(Topic.STATE, 0).stable) == []
+    reader.close()
+
+
+def test_compaction_leaves_the_newest_of_each_key_and_no_old_tombstone_and_the_log_may_begin_later() -> None:
+    twin = MemoryBroker({Topic.STATE: 1})
+
+    def publish(key: bytes, value: bytes | None) -> None:
+        twin.publish(Emit(Topic.STATE, key, value, partition=0))
+
+    def left() -> list[tuple[int, bytes, bytes | None]]:
+        return [(record.offset, record.key, record.value) for record in twin.committed_records(Topic.STATE, 0)]
+
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", None), (b"b", b"2")):
+        publish(key, value)
+    twin.compact(Topic.STATE, 0, 1_000_000)
+    assert left() == [(2, b"a", None), (3, b"b", b"2")]
+    twin.now += 1_000_000
+    twin.compact(Topic.STATE, 0, 1_000_000)
+    assert left() == [(3, b"b", b"2")]
+    assert (MemoryLog(twin, "group", "id", Topic.EVENTS).bounds(Topic.STATE, 0).low) == 3
 
 
 def test_a_reader_goes_to_any_place_of_any_partition(log: Log, producer: TransactionalProducer) -> None:

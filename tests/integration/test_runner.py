@@ -12,6 +12,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.integration.counting import Copying, Counting, kafka_settings, runner_config
 
 from stagepost.edges.embedded_kafka import EmbeddedKafka
-from stagepost.edges.errors import MissingTopics, OffsetMoved
+from stagepost.edges.errors import MissingTopics, OffsetMoved, Stop
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_redis import LocalRedis
@@ -491,3 +492,42 @@ def test_an_offset_that_an_operator_moved_is_refused_without_rebuild(stream: Str
         stream.send(1, contacts=1)
         stream.await_moves(111)
     assert ("c0", "111", "e100") in stream.moves()
+
+
+def named_runner(stream: Stream, session_ms: int = 10_000) -> Runner:
+    settings = replace(kafka_settings(stream.bootstrap, session_ms), static_member="one")
+    config = runner_config(stream.prefix, "one")
+    return kafka_runner(config, settings, stream.redis_url, Counting(), NoCounters())
+
+
+def test_a_named_worker_goes_on_at_once_after_it_was_killed(stream: Stream) -> None:
+    stream.send(100)
+    with running(named_runner(stream)):
+        stream.await_moves(100, within_s=30)
+    stream.send(100)
+    began = time.monotonic()
+    with running(named_runner(stream)):
+        stream.await_moves(200)
+    assert time.monotonic() - began < 9, "a member with a name of its own would have waited for the session timeout"
+    stream.check()
+
+
+def test_of_two_workers_with_one_name_the_older_one_ends_and_says_why(stream: Stream) -> None:
+    stream.send(100)
+    ended: list[str] = []
+
+    def run_older() -> None:
+        try:
+            named_runner(stream).run()
+        except Stop as error:
+            ended.append(str(error))
+
+    older = threading.Thread(target=run_older, daemon=True)
+    older.start()
+    stream.await_moves(100, within_s=30)
+    with running(named_runner(stream)):
+        older.join(30)
+        stream.send(100)
+        stream.await_moves(200, within_s=30)
+    assert [("same --instance" in why) for why in ended] == [True], ended
+    stream.check()

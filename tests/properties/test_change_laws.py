@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from msgspec import structs
 from tests.integration.counting import runner_config
-from tests.unit.edges.test_runner import Play, no_pauses  # noqa: F401
+from tests.properties.plays import Play, no_pauses  # noqa: F401
 
 from stagepost.edges.errors import Retry
 from stagepost.edges.memory import MemoryBroker, MemoryLog
@@ -95,8 +95,7 @@ class ChangePlay(Play):
     """Workers of a journey, each new one with any of the deployments."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.broker = MemoryBroker(TOPICS)
+        super().__init__(seed, TOPICS)
         self.mirror.piece = self.random.choice([1, 1, 500])  # mostly many batches for a change, and events between
         self.deployed = 0
 

@@ -252,3 +252,9 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 def test_the_class_itself_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAGEPOST_PREFIX", "env.")
     assert Settings().prefix == ""
+
+
+@pytest.mark.parametrize("key", ["group.protocol", "enable.gapless.guarantee", "auto.offset.reset", "isolation.level"])
+def test_what_the_delivery_protocol_owns_is_refused_with_the_reason(key: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key} cannot be set: "):
+        load_settings({"kafka.librdkafka": {key: "x"}}, None, {})

@@ -82,7 +82,7 @@ def add_to(app: typer.Typer) -> None:
 
         if role not in (*ROLES, "all"):
             raise typer.BadParameter(f"{role!r} is none of {', '.join(ROLES)}, all", param_hint="ROLE")
-        options = RunOptions(instance or uuid.uuid4().hex[:12], _start(start), rebuild)
+        options = RunOptions(instance or uuid.uuid4().hex[:12], _start(start), instance is not None, rebuild)
         settings = load_from(config, kafka, redis, prefix, journeys).settings
         settings.tenant_key()
         level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO

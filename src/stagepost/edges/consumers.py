@@ -184,6 +184,8 @@ class KafkaIntake:
         """Tell librdkafka all partitions that run, each with its explicit position; the others are ours without it."""
         self._reassign = False
         self._consumer.assign([TopicPartition(self._name, number, offset) for number, offset in self._next.items()])
+        # A pause outlives the assignment in which it was made: seen for a partition that was halted while held.
+        self._consumer.resume([TopicPartition(self._name, each) for each in self._next if each not in self._held])
         if self._held:
             self._consumer.pause([TopicPartition(self._name, partition) for partition in self._held])
 
@@ -213,6 +215,9 @@ class KafkaIntake:
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             if message.partition() in self._next:
                 raise RecordsGone(f"{place}: {error.str()}; records were deleted before they were processed")
+        elif code == KafkaError._FATAL:
+            # The only one that a consumer has: a static member whose name another one came with.
+            raise Stop(f"another worker came with the same --instance, of which only one may run: {error.str()}")
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             pass  # the loss of the partitions follows as a change
         else:

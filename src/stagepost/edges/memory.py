@@ -203,10 +203,11 @@ class _Group:
 class MemoryBroker:
     """What outlives every client: logs, transactions, committed offsets, groups.
 
-    ``now`` is the broker's time in micros, moved by whoever plays; moving it ends transactions that time out. ``fault``
-    is called with ``flush``, ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with a ``!``
-    behind the name after: what it raises is what the client meets, so a lost request and a lost answer can both be
-    played.
+    ``now`` is the broker's time in micros, moved by whoever plays; moving it ends transactions that time out.
+
+    ``fault`` is called with ``flush``, ``send_offsets``, ``commit``, ``abort`` or ``init`` before it takes effect, with
+    a ``!`` behind the name after: what it raises is what the client meets, so a lost request and a lost answer can both
+    be played.
     """
 
     def __init__(self, topics: Mapping[Topic, int], now: int = 1_700_000_000_000_000) -> None:
@@ -456,6 +457,7 @@ class MemoryIntake:
 
     def halt(self, partition: int) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
 
     def hold(self, partitions: Iterable[int]) -> None:
         self._held.update(partitions)

@@ -96,7 +96,7 @@ METRICS: tuple[Metric, ...] = (
     _counter(
         "producers_replaced_total",
         "reason",
-        "New ones: slow_commit retriable disconnect refused fatal fenced unknown",
+        "New ones: slow_commit slow_abort retriable disconnect refused fatal fenced unknown",
     ),
     _gauge(
         "stable_offset_lag_records", "topic partition", "High watermark minus last stable offset: open transactions"

@@ -116,6 +116,29 @@ class RestoreSettings:
 
 
 @dataclass
+class _Standstill:
+    """For how long there has been no progress, as far as we were there to see it.
+
+    A look counts for a second at most: a process that was stopped itself comes back to an answer of long ago.
+    """
+
+    clock: Clock
+    mark: int = -1
+    seen_s: float = 0.0
+    _looked_at: float | None = None
+
+    def look(self, mark: int) -> float:
+        """Seconds since ``mark`` grew."""
+        now = self.clock.monotonic()
+        if mark > self.mark:
+            self.mark, self.seen_s = mark, 0.0
+        elif self._looked_at is not None:
+            self.seen_s += min(now - self._looked_at, 1.0)
+        self._looked_at = now
+        return self.seen_s
+
+
+@dataclass
 class Restore:
     """One partition after its assignment. ``steps`` is run by the loop until it returns."""
 
@@ -177,12 +200,12 @@ class Restore:
 
     def _committed(self) -> Generator[None, None, Committed | None]:
         """S2. Before any question for an end: what was undecided then is decided now."""
-        since = self.clock.monotonic()
+        standstill = _Standstill(self.clock)
         while True:
             try:
                 return self.intake.committed(self.partition, 1.0)
             except Unstable as error:
-                waited = self.clock.monotonic() - since
+                waited = standstill.look(0)
                 self._log.info("committed offset undecided", partition=self.partition, duration_s=round(waited, 1))
                 if waited > 2 * self.settings.stuck_after_s:
                     raise RestoreStuck(
@@ -194,8 +217,8 @@ class Restore:
         """S3, S4: the mirror at batch ``target``, at the newest one with None. None: ask for the target again."""
         bounds = self._bounds()
         at = self._usable(self.mirror.checkpoint(self.partition), bounds)
-        if at is not None and at.partial and at.seq == target:
-            at = None  # newer states, and nothing in the log that could finish them
+        if at is not None and at.partial and target in (None, at.seq):
+            at = None  # newer states, and perhaps nothing in the log that could finish them
         if at is not None and target is not None and at.seq > target:
             # Ahead of the committed offset: more was committed since we asked, or Kafka went back.
             if (yield from self._newest_in_log(at, bounds)) >= at.seq:
@@ -245,7 +268,7 @@ class Restore:
         reached = at  # the last control record that was read
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
-        progress = self.clock.monotonic()
+        standstill = _Standstill(self.clock)
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -269,9 +292,7 @@ class Restore:
                 )
                 if control.seq == target:
                     break
-            if records:
-                progress = self.clock.monotonic()
-            elif self.clock.monotonic() - progress > self.settings.stuck_after_s:
+            if standstill.look(reader.position()) > self.settings.stuck_after_s:
                 raise self._stuck(target)
             if len(whole) + len(tail) >= self.mirror.piece and not self._is_done(reached, target, reader, bounds):
                 # A batch behind ``reached`` may be among these: values are absolute, and ``partial`` keeps readers out.
@@ -311,15 +332,13 @@ class Restore:
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
         reader = yield from self._reader(bounds.low)
-        newest, progress = 0, self.clock.monotonic()
+        newest, standstill = 0, _Standstill(self.clock)
         while reader.position() < bounds.high and newest < at.seq:
             records = reader.read(_READ, 0.1)
             for record in records:
                 if record.key == CONTROL_KEY:
                     newest = max(newest, decode_control(record.value or b"").seq)
-            if records:
-                progress = self.clock.monotonic()
-            elif self.clock.monotonic() - progress > self.settings.stuck_after_s:
+            if standstill.look(reader.position()) > self.settings.stuck_after_s:
                 raise self._stuck(at.seq)
             yield
         self.readers.give_back(self.partition)

@@ -25,6 +25,9 @@ class RunOptions:
     one id fence each other for ever."""
     start: str = "earliest"
     """Where to begin when nothing was ever committed: ``earliest``, ``latest`` or an RFC 3339 time."""
+    named: bool = False
+    """Whether a user named the instance: then it is a static member of its group, so that a restart within the session
+    timeout takes its partitions up again at once; once stopped, they wait for as long."""
     rebuild: bool = False
     """Accept that an operator moved the committed offset, and rebuild from there (delivery.md S6)."""
 

@@ -45,6 +45,9 @@ _BUSY_POLL_S = 0.01
 _TICK_S = 1.0
 """Between two looks at an idle partition, at gauges, and at the mirror of an idle partition."""
 
+_UNPOLLED = 0.2
+"""Share of ``max.poll.interval.ms`` after which no further transaction is begun before the next poll (V)."""
+
 _TELL_AGAIN_S = 60.0
 """Between two log lines about contacts that move too often, or clocks that jump: a metric has each."""
 
@@ -494,6 +497,11 @@ class Runner:
                         del todo.batches[number]
                     else:
                         todo.batches[number] = todo.batches[number][count:]
+                if self._clock.monotonic() - self._polled_at > _UNPOLLED * self._config.max_poll_s:
+                    # The group waits for our poll in a rebalance: the rest is read again, with the same care.
+                    for number in todo.batches.keys() & self._running.keys():
+                        self._intake.start(number, self._running[number].next_offset)
+                    return
         except Drop as error:
             self._log.warning("batch dropped", reason=str(error))
             for owned in list(self._running.values()):

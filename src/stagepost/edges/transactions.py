@@ -163,13 +163,9 @@ class Transactions:
             plan.partition: Written(controls[plan.partition], places.get(plan.partition)) for plan in plans
         }
         self._at("before_end")
-        began = self._clock.monotonic()
-        self._repeat("commit", lambda: producer.commit(self._budget_s / 2), self._budget_s)
-        took = self._clock.monotonic() - began
+        self._end("commit", producer.commit)
         self._at("committed")
         self._count("committed")
-        if took > SLOW_COMMIT_S:
-            self._replace_because = self._replace_because or "slow_commit"
         if producer.disturbed():
             self._replace_because = self._replace_because or "disconnect"
         return self._written
@@ -204,6 +200,13 @@ class Transactions:
         producer.send(Emit(state, CONTROL_KEY, control, partition=plan.partition), placed)
         return control
 
+    def _end(self, what: str, call: Callable[[float], None]) -> None:
+        """Commit or abort. A late copy of either would end half of the next transaction."""
+        began = self._clock.monotonic()
+        self._repeat(what, lambda: call(self._budget_s / 2), self._budget_s)
+        if self._clock.monotonic() - began > SLOW_COMMIT_S:
+            self._replace_because = self._replace_because or f"slow_{what}"
+
     def _repeat(self, what: str, call: Callable[[], None], budget_s: float) -> None:
         """Call until it succeeds; once the budget is spent the producer is given up."""
         deadline = self._clock.monotonic() + budget_s
@@ -223,13 +226,10 @@ class Transactions:
         assert self._producer is not None
         self._count("aborted")
         try:
-            self._repeat("abort", lambda: self._abort(self._producer), self._budget_s)  # type: ignore[arg-type]
+            self._end("abort", self._producer.abort)
         except (Abort, NewProducer, Drop) as error:
             self._log.warning("abort failed", reason=str(error))
             self._fresh_because("fatal")
-
-    def _abort(self, producer: TransactionalProducer) -> None:
-        producer.abort(self._budget_s / 2)
 
     def _settle(self, plans: Sequence[PartitionPlan], reason: str) -> _Fate:
         """U: a new producer ends the transaction either way; then the committed offsets tell which way."""

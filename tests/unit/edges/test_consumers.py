@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from stagepost.edges.consumers import membership_of
+from stagepost.edges.consumers import GROUP_MEMBER, STATE_READER, membership_of
 from stagepost.edges.errors import Drop, Stop
+from stagepost.edges.kafka_log import KafkaSettings
+from stagepost.edges.producers import COMMON
 
 
 def token(generation: int, member: bytes) -> bytes:
@@ -25,3 +27,38 @@ def test_offsets_are_never_sent_without_a_generation_and_a_member(bad: bytes) ->
 def test_metadata_in_an_unknown_form_ends_the_process() -> None:
     with pytest.raises(Stop, match="this librdkafka is too new"):
         membership_of(b"CGMDv3:whatever")
+
+
+def test_the_consumer_and_the_producers_have_exactly_the_settings_of_the_protocol() -> None:
+    """delivery.md 3, Settings."""
+    kafka = KafkaSettings("localhost:9092")
+    consumer = {**GROUP_MEMBER, **kafka.consumer()}
+    expected = {
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": 15000,
+        "max.poll.interval.ms": 120000,
+        "queued.max.messages.kbytes": 16384,
+        "fetch.queue.backoff.ms": 20,
+    }
+    assert {name: consumer[name] for name in expected} == expected
+    assert "group.instance.id" not in consumer
+    producer = {**COMMON, **kafka.producer()}
+    expected = {
+        "acks": "all",
+        "transaction.timeout.ms": 15000,
+        "message.timeout.ms": 10000,
+        "socket.timeout.ms": 5000,
+        "retry.backoff.ms": 100,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+    }
+    assert {name: producer[name] for name in expected} == expected
+    assert 5 <= STATE_READER["fetch.queue.backoff.ms"] <= 20
+
+
+def test_a_named_member_is_static() -> None:
+    assert KafkaSettings("localhost:9092", static_member="one").consumer()["group.instance.id"] == "one"

@@ -173,6 +173,22 @@ def test_a_refused_batch_is_divided_without_a_new_membership_and_in_the_order_of
     assert 0 < aborted <= 2 * 8 + 3
 
 
+def test_a_search_that_takes_long_lets_the_group_see_a_poll_in_between_and_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, too_large)
+    world.send(*(f"unfit{n}" if n == 30 else f"e{n}" for n in range(60)))
+    runner = world.start(max_poll_s=0.0)
+    deadline = time.monotonic() + 20
+    while len(world.done()) < 59 or not world.dead():
+        assert time.monotonic() < deadline
+        before = runner._transaction
+        runner.turn()
+        assert runner._transaction <= before + 1
+    assert sorted(world.done()) == sorted(event for _, event in world.sent if event.startswith("e"))
+    assert world.dead() == [("unfit30", "oversize")]
+
+
 def test_a_refusal_that_lies_in_no_record_ends_the_process_and_sets_nothing_aside(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from stagepost.engine.plan import Emit, PartitionPlan, Topic
 
 NOW = 1_700_000_000_000_000
 DAY = 86_400_000_000
+AT_NOW = Clock(wall_us=lambda: NOW)
 
 
 def due_of(value: bytes) -> int | None:
@@ -58,7 +59,7 @@ class World:
         plan = PartitionPlan(partition=0, seq=seq, next_offset=10 * seq, clock=seq, states=states)
         self.transactions.carry_out([plan], self.intake.membership())
 
-    def restore(self, **changes: object) -> Restore:
+    def restore(self, clock: Clock = AT_NOW, **changes: object) -> Restore:
         settings = RestoreSettings(
             state=Topic.STATE,
             codec=1,
@@ -80,7 +81,7 @@ class World:
             due_of,
             new_nonce=lambda: next(self.nonces),
             failpoint=lambda name: None,
-            clock=Clock(wall_us=lambda: NOW),
+            clock=clock,
             forgets=lambda value: value.startswith(b"gone"),
         )
 
@@ -257,6 +258,31 @@ def test_a_batch_that_was_half_written_is_finished(world: World) -> None:
     restored = world.restored()
     assert restored.states == {"a": b"2@0", "b": b"2@0"}
     assert (restored.checkpoint.seq, restored.checkpoint.partial) == (2, False)
+
+
+def test_a_half_written_batch_that_kafka_lost_is_not_taken_for_whole(world: World) -> None:
+    before = world.restored().checkpoint
+    world.mirror.checkpoints[0] = structs.replace(before, partial=True)
+    world.mirror.values[0] = {"a": b"lost@0"}
+    restored = world.restored()
+    assert (restored.states, restored.checkpoint.partial) == ({}, False)
+    assert restored.checkpoint.nonce != before.nonce
+
+
+def test_a_process_that_was_stopped_itself_does_not_take_that_for_a_standstill(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    other = MemoryLog(world.broker, "group", "other", Topic.EVENTS).producer()
+    other.init(1)
+    other.begin()
+    other.send(Emit(Topic.STATE, b"zombie", b"1@1", partition=0))
+    world.commit(2, {"a": b"2@0"})
+    hours = iter(range(100))
+    steps = world.restore(clock=Clock(lambda: 3600.0 * next(hours), lambda: NOW)).steps()
+    for _ in range(20):
+        next(steps)
+    other.abort(1)
+    restored = world.restored()
+    assert (restored.checkpoint.seq, restored.states) == (2, {"a": b"2@0"})
 
 
 def test_the_end_of_what_can_be_read_is_not_the_end_of_the_restore(world: World) -> None:

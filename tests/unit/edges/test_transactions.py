@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from stagepost.edges import transactions as module
+from stagepost.edges.clock import Clock
 from stagepost.edges.errors import Abort, Drop, EdgeError, NewProducer, Refused, Retry, Stop, Unfit
-from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog
-from stagepost.edges.ports import Membership, NoCounters
+from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog, MemoryProducer
+from stagepost.edges.ports import Committed, Membership, NoCounters
 from stagepost.edges.transactions import Kind, Transactions
 from stagepost.edges.watchdog import Watchdog
 from stagepost.engine.plan import CONTROL_KEY, Emit, PartitionPlan, Topic, decode_control
@@ -35,6 +38,9 @@ class World:
         self.broker = MemoryBroker(TOPICS)
         self.counts = Counts()
         self.watchdog = watchdog
+        self.later_s = 0.0
+        self.late_from: list[MemoryProducer] = []
+        self.ended = 0
         self.log = MemoryLog(self.broker, "group", "id", Topic.EVENTS)
         self.intake: MemoryIntake = self.log.intake(Topic.EVENTS)
         self.intake.poll(0, 0)
@@ -50,6 +56,7 @@ class World:
             budget_s=0.3,
             failpoint=lambda name: None,
             stopping=lambda: False,
+            clock=Clock(lambda: time.monotonic() + self.later_s),
         )
         made.open()
         return made
@@ -140,17 +147,30 @@ def test_what_can_be_repeated_is_repeated_and_the_producer_replaced_before_the_n
     assert world.producers_replaced() == ({"unknown": 1} if step == "commit!" else {"retriable": 1})
 
 
-def test_a_slow_commit_replaces_the_producer_before_the_next_batch(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("ending", ["commit", "abort"])
+def test_a_late_copy_of_a_slow_request_to_end_a_transaction_ends_nothing_else(world: World, ending: str) -> None:
     world.carry_out(1)
     assert world.producers_replaced() == {}
-    monkeypatch.setattr(module, "SLOW_COMMIT_S", 0.0)
+    left = ["flush"] if ending == "abort" else []
+
+    def fault(step: str) -> None:
+        if step in left:
+            left.remove(step)
+            raise Abort("to be run again")
+        if step == ending and not world.late_from:
+            producer = world.broker._owners["id"]
+            world.late_from.append(producer)
+            world.broker.hold_end(producer, ending == "commit")  # the client sent the request a second time
+            world.later_s += 0.1
+        elif step == "send_offsets" and world.late_from:
+            world.ended += world.broker.release_ends()
+
+    world.broker.fault = fault
     world.carry_out(2)
-    monkeypatch.undo()
     world.carry_out(3)
-    assert world.producers_replaced() == {"slow_commit": 1}
-    assert world.seqs(0) == [1, 2, 3]
+    assert world.producers_replaced() == {f"slow_{ending}": 1}
+    assert (world.ended, world.seqs(0), world.seqs(1)) == (0, [1, 2, 3], [1, 2, 3])
+    assert world.values(Topic.TRANSITIONS) == [b"0/1", b"1/1", b"0/2", b"1/2", b"0/3", b"1/3"]
 
 
 @pytest.mark.parametrize("step", ["flush", "flush!", "send_offsets", "send_offsets!", "commit", "commit!"])
@@ -265,3 +285,50 @@ def _always(name: str) -> Callable[[str], None]:
             raise Retry("away")
 
     return fault
+
+
+class Watching(Watchdog):
+    """Remembers which call it looks after."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda what: None)
+        self.now: str | None = None
+
+    @contextmanager
+    def limit(self, seconds: float, what: str) -> Iterator[None]:
+        assert seconds > 0.3, "longer than the call's own timeout"
+        assert self.now is None
+        self.now = what
+        try:
+            yield
+        finally:
+            self.now = None
+
+
+def test_every_call_that_waits_for_the_broker_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    watching, seen = Watching(), set()
+    world = World(watching)
+
+    def watched(step: str) -> None:
+        assert watching.now == step.removesuffix("!")
+        seen.add(watching.now)
+
+    def asked(partition: int, timeout_s: float) -> Committed | None:
+        watched("committed")
+        return MemoryIntake.committed(world.intake, partition, timeout_s)
+
+    monkeypatch.setattr(world.transactions, "_committed", asked)
+    world.broker.fault = watched
+    world.carry_out(1)
+    failures = [Abort("first"), NewProducer("second")]
+
+    def failing(step: str) -> None:
+        watched(step)
+        if step == "flush" and failures:
+            raise failures.pop(0)
+
+    world.broker.fault = failing
+    world.carry_out(2)
+    assert seen == {"init", "flush", "send_offsets", "commit", "abort", "committed"}
+    world.transactions.close()
