@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stagepost.edges.errors import Unstable
+from stagepost.edges.failpoints import failpoint_of
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.metrics import Metrics
@@ -80,7 +82,8 @@ def build_role(role: str, settings: Settings, options: RunOptions, metrics: Metr
         max_poll_s=kafka.max_poll_interval_ms / 1000,
         guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
-    return kafka_runner(config, kafka, settings.redis.url, processor, metrics)
+    failpoint = failpoint_of(os.environ.get("STAGEPOST_FAILPOINT"), 1.5 * config.transaction_timeout_s)
+    return kafka_runner(config, kafka, settings.redis.url, processor, metrics, failpoint)
 
 
 def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics) -> Bridge:
