@@ -1,4 +1,4 @@
-"""The long run: ``python -m tests.faults --minutes 30 --seed 1``; ``--only kill,stop`` for some kinds of fault alone."""
+"""The long run: ``python -m tests.faults --minutes 30 --seed 1``; ``--only kill,stop`` for some kinds alone."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def faults(arena: Arena, kinds: list[str], seed: int, minutes: float) -> Iterato
     """Kinds in random order until the time is over; every failpoint once with each action, if asked for."""
     chance, until = random.Random(f"faults {seed}"), time.monotonic() + 60 * minutes
     if "every-failpoint" in kinds:
-        for number, (point, action) in enumerate(every_point(ACTIONS)):
-            yield f"failpoint {action}", at_point(arena, f"jp{number}", point, action)
+        for point, action in every_point(ACTIONS):
+            yield f"failpoint {action}", at_point(arena, point, action)
         kinds = [kind for kind in kinds if kind != "every-failpoint"]
         if not kinds:
             return

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -143,9 +144,13 @@ class Arena:
         self.tally = Tally()
         self.failpoints: Counter[str] = Counter()
         self._starts = 0
+        self._numbers = count()
         self.reserved: set[str] = set()
         """Names of workers that a fault starts again by itself."""
         self.dumps: list[Path] = []
+        """Of Redis, oldest first."""
+        self.harmed: set[str] = set()
+        """Servers that a fault has for itself."""
         self._read_logs: dict[Path, int] = {}
         self.watch = Watch(self.kafka.bootstrap, self.redis.url, PREFIX, PARTITIONS)
         self.feeder = Feeder(self.kafka.bootstrap, seed, rate, int(time.time()) * MICROS - 3650 * DAY)
@@ -170,6 +175,15 @@ class Arena:
         self.workers[name], self.instances[name] = worker, instance
         return worker
 
+    def fresh_name(self, kind: str) -> str:
+        """For a worker that a fault has for itself, and starts and ends by itself."""
+        name = f"{kind}{next(self._numbers)}"
+        self.reserved.add(name)
+        return name
+
+    def ended(self, name: str) -> bool:
+        return name not in self.workers or self.workers[name].process.poll() is not None
+
     def transactional_id(self, name: str) -> str:
         return f"{PREFIX}stagepost.{self.workers[name].role}.{self.instances[name]}"
 
@@ -186,20 +200,18 @@ class Arena:
 
     def retire(self, name: str) -> None:
         """End a worker that a fault had for itself; what it met and counted is kept."""
-        worker = self.workers.get(name)
-        if worker is not None:
-            if worker.process.poll() is None and not self.sleeping(name):
-                self.look_at(worker)
-            worker.kill()
-            self.forget(name)
-
-    def forget(self, name: str) -> None:
-        worker = self.workers.pop(name)
         self.reserved.discard(name)
+        worker = self.workers.pop(name, None)
+        if worker is None:
+            return
+        if worker.process.poll() is None:
+            self.look_at(worker)
+            worker.kill()
         self.exits[str(worker.process.returncode)] += 1
         self.look_at_log(worker)
 
     def look_at(self, worker: Worker) -> None:
+        """Ask it what it counted, if it answers."""
         try:
             self.tally.look(worker.process.pid, worker.metrics())
         except (OSError, ValueError):

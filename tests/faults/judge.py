@@ -167,7 +167,7 @@ def _offsets(installation: Installation, last: Mapping[int, Control], verdict: V
 def _mirror(
     installation: Installation, state: Mapping[int, list[Read]], shown: Iterable[Shown], verdict: Verdict
 ) -> None:
-    """I3: whenever we looked, Redis showed the fold of the state topic up to the batch that it named; now to the end."""
+    """I3: at each look, Redis showed the fold of the state topic up to the batch that it named; now to its end."""
     keys = MirrorKeys.of(installation.prefix, "journey")
     wanted: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for one in shown:

@@ -41,6 +41,17 @@ def wait_until(what: Callable[[], bool], within_s: float, why: str) -> Steps:
         yield
 
 
+def _alone(arena: Arena, server: str, steps: Steps) -> Steps:
+    """One fault at a time per server: one that is down cannot be asked for anything."""
+    while server in arena.harmed:
+        yield
+    arena.harmed.add(server)
+    try:
+        yield from steps
+    finally:
+        arena.harmed.discard(server)
+
+
 def kill(arena: Arena) -> Steps:
     """A worker is gone without a word."""
     arena.signal(arena.one(), signal.SIGKILL)
@@ -75,6 +86,10 @@ def _asleep_until_replaced(arena: Arena, name: str, fall_asleep: Callable[[], No
 
 def flushall(arena: Arena) -> Steps:
     """Redis loses all it has."""
+    return _alone(arena, "Redis", _flushall(arena))
+
+
+def _flushall(arena: Arena) -> Steps:
     with _redis(arena) as client:
         client.flushall()
     yield
@@ -82,6 +97,10 @@ def flushall(arena: Arena) -> Steps:
 
 def rollback(arena: Arena) -> Steps:
     """Redis comes back as it was when it was last dumped, some faults ago."""
+    return _alone(arena, "Redis", _rollback(arena))
+
+
+def _rollback(arena: Arena) -> Steps:
     if not arena.dumps:
         arena.dumps.append(arena.redis.dump())
         yield from wait(4)
@@ -93,6 +112,10 @@ def rollback(arena: Arena) -> Steps:
 
 def redis_kill(arena: Arena) -> Steps:
     """Redis dies and comes back empty."""
+    return _alone(arena, "Redis", _redis_kill(arena))
+
+
+def _redis_kill(arena: Arena) -> Steps:
     arena.redis.kill()
     yield from wait(arena.chance.uniform(0, 4))
     arena.redis.start()
@@ -100,6 +123,10 @@ def redis_kill(arena: Arena) -> Steps:
 
 def redis_full(arena: Arena) -> Steps:
     """Redis takes no more writes for a while."""
+    return _alone(arena, "Redis", _redis_full(arena))
+
+
+def _redis_full(arena: Arena) -> Steps:
     with _redis(arena) as client:
         client.config_set("maxmemory", 1 << 20)
         try:
@@ -110,6 +137,10 @@ def redis_full(arena: Arena) -> Steps:
 
 def broker_kill(arena: Arena) -> Steps:
     """The broker dies and is started again."""
+    return _alone(arena, "Kafka", _broker_kill(arena))
+
+
+def _broker_kill(arena: Arena) -> Steps:
     arena.kafka.kill()
     yield from wait(arena.chance.uniform(0, 2))
     arena.kafka.start()
@@ -117,6 +148,10 @@ def broker_kill(arena: Arena) -> Steps:
 
 def broker_freeze(arena: Arena) -> Steps:
     """The broker stands still for longer than a session, at times for longer than a transaction."""
+    return _alone(arena, "Kafka", _broker_freeze(arena))
+
+
+def _broker_freeze(arena: Arena) -> Steps:
     os.kill(arena.kafka.pid, signal.SIGSTOP)
     try:
         yield from wait(arena.chance.uniform(1, 8))
@@ -126,22 +161,19 @@ def broker_freeze(arena: Arena) -> Steps:
 
 def storm(arena: Arena) -> Steps:
     """Members join and leave, some without a word, faster than the group settles."""
-    names = [f"{role}storm{n}" for role in ("j", "j", "r") for n in range(2)][:4]
-    for name in names:
-        if name in arena.workers:
-            continue
-        arena.reserved.add(name)
-        worker = arena.start(name)
-        deadline = time.monotonic() + 15
-        while not worker.ready() and time.monotonic() < deadline:
-            yield
-        arena.signal(name, arena.chance.choice((signal.SIGTERM, signal.SIGKILL)))
-        yield from wait(0.3)
-    for name in names:
-        if name in arena.workers:
-            arena.signal(name, signal.SIGTERM)
-            yield from wait_until(lambda n=name: arena.workers[n].process.poll() is not None, 40, f"{name} ends")  # type: ignore[misc]
-            arena.forget(name)
+    names = [arena.fresh_name(kind) for kind in ("jstorm", "jstorm", "rstorm", "jstorm")]
+    try:
+        for name in names:
+            worker = arena.start(name)
+            deadline = time.monotonic() + 15
+            while not worker.ready() and time.monotonic() < deadline:
+                yield
+            arena.signal(name, arena.chance.choice((signal.SIGTERM, signal.SIGKILL)))
+            yield from wait(0.3)
+        yield from wait_until(lambda: all(arena.ended(name) for name in names), 40, "who was asked to end does")
+    finally:
+        for name in names:
+            arena.retire(name)
 
 
 def held_end(arena: Arena) -> Steps:
@@ -186,17 +218,14 @@ def cut(arena: Arena) -> Steps:
 
 def failpoint(arena: Arena) -> Steps:
     """A worker meets a fault at one step of the protocol, any of them."""
-    yield from at_point(arena, "jpoint", arena.chance.choice(POINTS), arena.chance.choice(ACTIONS))
+    return at_point(arena, arena.chance.choice(POINTS), arena.chance.choice(ACTIONS))
 
 
-def at_point(arena: Arena, name: str, point: str, action: str) -> Steps:
+def at_point(arena: Arena, point: str, action: str) -> Steps:
     """A worker of its own meets this fault; ends when the fault has happened, and a stopped one has gone on."""
-    arena.reserved.add(name)
+    name = arena.fresh_name("jpoint")
     try:
-        if point == END_SENT:
-            yield from _at_end_sent(arena, name, action)
-        else:
-            yield from _at_named(arena, name, point, action)
+        yield from (_at_end_sent(arena, name, action) if point == END_SENT else _at_named(arena, name, point, action))
     finally:
         arena.retire(name)
 
@@ -205,8 +234,7 @@ def _at_named(arena: Arena, name: str, point: str, action: str) -> Steps:
     # Not at the first batch, whose states cannot be anybody else's yet; restores and revocations are rarer.
     nth = 1 if point.startswith("restore") or point == "in_revoke" else arena.chance.randrange(2, 5)
     if point == "restore_mid":
-        flush = flushall(arena)
-        yield from flush
+        yield from flushall(arena)
     worker = arena.start(name, f"{point}:{action}:{nth}")
     key, hit = f"{point}:{action}", worker.log
     mark = f"failpoint {key}\n".encode()
@@ -216,8 +244,7 @@ def _at_named(arena: Arena, name: str, point: str, action: str) -> Steps:
 
     if point == "in_revoke":
         yield from wait_until(worker.ready, 60, f"{name} is ready")
-        second = f"{name}-second"
-        arena.reserved.add(second)
+        second = arena.fresh_name("jsecond")
         arena.start(second)
         try:
             yield from wait_until(met, 60, f"{name} meets {key}")

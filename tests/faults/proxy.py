@@ -1,4 +1,4 @@
-"""TCP proxies before the broker and before Redis: latency, one-way silence, resets, cuts, and held ends of transactions.
+"""TCP proxies before the broker and before Redis: latency, one-way silence, resets, cuts, held ends of transactions.
 
 A proxy runs an event loop in a thread of its own; its methods may be called from any thread.
 """

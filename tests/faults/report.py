@@ -70,7 +70,8 @@ def as_text(data: dict[str, Any]) -> str:
     lines = [
         f"# Faults: seed {data['seed']}, {data['seconds'] / 60:.1f} minutes, {data['workers']} workers",
         "",
-        f"{sum(data['faults'].values())} faults, {data['events_fed']} events, **{len(data['violations'])} violations**.",
+        f"{sum(data['faults'].values())} faults, {data['events_fed']} events, "
+        f"**{len(data['violations'])} violations**.",
         "",
         "| fault | times | recovery p50 (s) | p95 | max |",
         "|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Faults at named steps of the runner, for the fault suite: ``STAGEPOST_FAILPOINT=name:action[:nth]``, several by comma.
+"""Faults at named steps of the runner: ``STAGEPOST_FAILPOINT=name:action[:nth]``, several by comma.
 
 The steps are those of delivery.md 5. What lies between the request that ends a transaction and its answer
 (``end_sent``) cannot be hit from inside a call of the client library; a proxy before the broker does that.
