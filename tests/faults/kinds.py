@@ -179,8 +179,9 @@ def storm(arena: Arena) -> Steps:
 def held_end(arena: Arena) -> Steps:
     """An EndTxn is lost, the client repeats it, and the first copy arrives in the middle of the next transaction."""
     known = len(arena.kafka_proxy.late)
-    arena.kafka_proxy.hold_next_end()
-    yield from wait_until(lambda: len(arena.kafka_proxy.late) > known, 60, "the held EndTxn is let go")
+    name = arena.one()
+    arena.kafka_proxy.hold_next_end(arena.transactional_id(name))
+    yield from wait_until(lambda: len(arena.kafka_proxy.late) > known, 30, f"{name} meets its own held EndTxn")
 
 
 def latency(arena: Arena) -> Steps:

@@ -160,14 +160,14 @@ class KafkaProxy(Proxy):
         self.late: list[Late] = []
         self.ends = 0
         """EndTxn requests seen."""
-        self._to_hold = 0
+        self._to_hold: set[bytes] = set()
         self._held: dict[bytes, bytes] = {}
         self._ambushes: dict[bytes, _Ambush] = {}
 
-    def hold_next_end(self) -> None:
-        """Keep the next EndTxn back and cut its connection, so that the client sends it again. The copy kept here is
-        let go when a later transaction of the same transactional id has its records, and is about to add offsets."""
-        self._to_hold += 1
+    def hold_next_end(self, transactional_id: str) -> None:
+        """Keep its next EndTxn back and cut the connection, so that the client sends it again. The copy kept here is
+        let go when a later transaction of the same id has its records, and is about to add offsets."""
+        self._to_hold.add(transactional_id.encode())
 
     def at_end_of(self, transactional_id: str, then: Callable[[], None], answer_after_s: float | None) -> None:
         """Once: pass the next EndTxn of this id on, call ``then``, and keep the answer back for so long."""
@@ -185,8 +185,8 @@ class KafkaProxy(Proxy):
             if key == _END_TXN:
                 self.ends += 1
                 who = _transactional_id(body)
-                if self._to_hold:
-                    self._to_hold -= 1
+                if who in self._to_hold:
+                    self._to_hold.discard(who)
                     self._held[who] = size + body
                     link.reset()
                     return

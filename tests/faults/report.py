@@ -59,8 +59,12 @@ def at(times: Sequence[float], share: float) -> float:
 def as_text(data: dict[str, Any]) -> str:
     counted = data["workers_counted"]
 
-    def total(name: str) -> int:
-        return sum(number for sample, number in counted.items() if sample.split("{")[0] == f"stagepost_{name}")
+    def total(name: str, label: str = "") -> int:
+        return sum(
+            number
+            for sample, number in counted.items()
+            if sample.split("{")[0] == f"stagepost_{name}" and label in sample
+        )
 
     rows = []
     for kind, number in sorted(data["faults"].items()):
@@ -79,7 +83,8 @@ def as_text(data: dict[str, Any]) -> str:
         "",
         f"Compared: {', '.join(f'{number} {what}' for what, number in sorted(data['compared'].items()))}.",
         f"Committed events per second: {rates['calm']} calm, {rates['under_faults']} under faults.",
-        f"Transactions: {total('transactions_total')}, of these unknown or aborted are settled; fenced "
+        f"Transactions: {total('transactions_total', 'committed')} committed, {total('transactions_total', 'aborted')} "
+        f"aborted, {total('transactions_total', 'unknown')} unknown and settled; fenced "
         f"{total('fenced_total')}; producers replaced {total('producers_replaced_total')}; refusals of the mirror "
         f"{total('mirror_refusals_total')}; rebalances {total('rebalances_total')}.",
         f"Late EndTxn by the broker's error code: {data['late_end_txn_by_error']}.",
