@@ -326,6 +326,7 @@ class MemoryIntake:
 
     def halt(self, partition: int) -> None:
         self._next.pop(partition, None)
+        self._held.discard(partition)
 
     def hold(self, partitions: Iterable[int]) -> None:
         self._held.update(partitions)
