@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -31,7 +31,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3, help="of the role journey; rollup has one")
     parser.add_argument("--at-once", type=int, default=2, help="how many faults may be under way together")
     parser.add_argument("--slowness", type=float, default=1.0, help="stretches the limit of recovery on a busy machine")
-    parser.add_argument("--report", type=Path, default=Path("."), help="folder for faults.json and faults.md")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("."),
+        help="folder for faults.json, faults.md, and after violations the logs",
+    )
     options = parser.parse_args()
     kinds = [kind for kind in options.only.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in (*KINDS, "every-failpoint")]:
@@ -61,9 +66,8 @@ def main() -> int:
 
         campaign = Campaign(arena, say, options.at_once, options.slowness)
         result = campaign.run(workers, faults(arena, kinds, options.seed, options.minutes))
-        if result.verdict.violations and os.environ.get("STAGEPOST_TEST_KEEP"):
-            for worker in arena.workers.values():
-                print(worker.log, worker.tail(5000), file=sys.stderr)
+        if result.verdict.violations:
+            shutil.copytree(folder, options.report / "logs", dirs_exist_ok=True)
     about = {"seed": options.seed, "workers": len(workers), "only": options.only}
     path = write(result, about, options.report)
     print(path.read_text())

@@ -120,13 +120,24 @@ class Campaign:
                 self._say(f"{recovering.kind}: all goes on after {took:.1f} s")
             elif took > self._limit_s and not recovering.told:
                 recovering.told = True
-                self.result.verdict.broken("I9", f"after {recovering.kind} not all was committed within {took:.0f} s")
+                behind = self._behind(recovering.ends)
+                self._say(f"{recovering.kind}: {behind}")
+                self.result.verdict.broken("I9", f"after {recovering.kind}, {took:.0f} s: {behind}")
             elif took > 4 * self._limit_s:
                 self._recovering.remove(recovering)
         if now - self._tended > 0.5:
             self._arena.tend()
             self._tended = time.monotonic()
         time.sleep(0.03)
+
+    def _behind(self, ends: dict[int, int]) -> str:
+        watch = self._arena.watch
+        return ", ".join(
+            f"partition {partition} is at {watch.committed.get(partition, 0)} of {end}, last committed by "
+            f"{watch.writers.get(partition)}"
+            for partition, end in sorted(ends.items())
+            if watch.committed.get(partition, 0) < end
+        )
 
     def _until(self, what: Callable[[], bool], within_s: float, why: str) -> None:
         deadline = time.monotonic() + within_s

@@ -106,9 +106,24 @@ def _moves(installation: Installation, last: Mapping[int, Control], verdict: Ver
     for contact in sorted(expected.keys() | actual.keys()):
         if expected.get(contact, []) != actual.get(contact, []):
             verdict.broken("I1", f"contact {contact}: {_difference(expected.get(contact, []), actual[contact])}")
+    _memberships(installation, expected, verdict)
     verdict.counts["moves"] += sum(map(len, expected.values()))
     verdict.counts["moves by timer"] += sum(move["timer"] is not None for moves in expected.values() for move in moves)
     verdict.counts["contacts"] += len(expected)
+
+
+def _memberships(installation: Installation, expected: Mapping[str, list[Any]], verdict: Verdict) -> None:
+    """I2: what is told of each contact is where the oracle's last move left it."""
+    newest = {record.key: record.json() for record in installation.read("journey.contacts")}
+    for contact, moves in expected.items():
+        if not moves:
+            continue
+        told, last = newest.pop(f"nurture/{contact}".encode(), {}), moves[-1]
+        wanted = (last["run"], last["to"], last["best"])
+        if (told.get("run"), told.get("stage"), told.get("best")) != wanted:
+            verdict.broken("I2", f"contact {contact} is told to be {told}, not {wanted}")
+    for key in newest:
+        verdict.broken("I2", f"{key!r} is told of, but never moved")
 
 
 def _of_wire(move: dict[str, Any]) -> dict[str, Any]:
