@@ -72,6 +72,9 @@ class Campaign:
         for name in workers:
             arena.start(name)
         self._until(lambda: all(worker.ready() for worker in arena.workers.values()), 120, "the workers are ready")
+        self._until(
+            lambda: arena.caught_up(arena.feeder.ends), 120, "the workers have caught up before the first fault"
+        )
         began = time.monotonic()
         result.rate_calm = self._rate_during(
             lambda: self._until(lambda: time.monotonic() > began + self._calm_s, 600, "")
@@ -168,6 +171,8 @@ class Campaign:
         result.verdict.counts += verdict.counts
         result.counted, result.exits = arena.tally.seen, arena.exits
         result.failpoints = arena.failpoints
+        if taken := sum(late.error == 0 for late in arena.kafka_proxy.late):
+            result.verdict.broken("I4", f"{taken} late EndTxn took effect in a later transaction of the same producer")
         result.late_ends = Counter(str(late.error) for late in arena.kafka_proxy.late)
         result.fed = arena.feeder.sent
 

@@ -177,10 +177,11 @@ def storm(arena: Arena) -> Steps:
 
 
 def held_end(arena: Arena) -> Steps:
-    """An EndTxn is lost, the client repeats it, and the first copy arrives in the middle of the next transaction."""
+    """An EndTxn is lost, the client repeats it, and the first copy arrives in the middle of the next transaction, where
+    the worker dies."""
     known = len(arena.kafka_proxy.late)
     name = arena.one()
-    arena.kafka_proxy.hold_next_end(arena.transactional_id(name))
+    arena.kafka_proxy.hold_next_end(arena.transactional_id(name), arena.workers[name].process.kill)
     yield from wait_until(lambda: len(arena.kafka_proxy.late) > known, 30, f"{name} meets its own held EndTxn")
 
 

@@ -104,7 +104,7 @@ class Proxy:
         self._links.add(link)
         try:
             await asyncio.gather(self._requests(reader, link), self._answers(server_reader, link))
-        except (OSError, EOFError):
+        except (OSError, EOFError, asyncio.CancelledError):
             link.reset()
         finally:
             self._links.discard(link)
@@ -144,6 +144,12 @@ class Late:
 
 
 @dataclass
+class _Held:
+    frame: bytes
+    then: Callable[[], None]
+
+
+@dataclass
 class _Ambush:
     """At the next EndTxn of this transactional id."""
 
@@ -160,14 +166,15 @@ class KafkaProxy(Proxy):
         self.late: list[Late] = []
         self.ends = 0
         """EndTxn requests seen."""
-        self._to_hold: set[bytes] = set()
-        self._held: dict[bytes, bytes] = {}
+        self._to_hold: dict[bytes, Callable[[], None]] = {}
+        self._held: dict[bytes, _Held] = {}
         self._ambushes: dict[bytes, _Ambush] = {}
 
-    def hold_next_end(self, transactional_id: str) -> None:
+    def hold_next_end(self, transactional_id: str, then: Callable[[], None]) -> None:
         """Keep its next EndTxn back and cut the connection, so that the client sends it again. The copy kept here is
-        let go when a later transaction of the same id has its records, and is about to add offsets."""
-        self._to_hold.add(transactional_id.encode())
+        let go when a later transaction of the same id has its records, and is about to add offsets; ``then`` is called
+        before these may go on: who dies at this moment leaves half a transaction, if the late copy took effect."""
+        self._to_hold[transactional_id.encode()] = then
 
     def at_end_of(self, transactional_id: str, then: Callable[[], None], answer_after_s: float | None) -> None:
         """Once: pass the next EndTxn of this id on, call ``then``, and keep the answer back for so long."""
@@ -186,8 +193,7 @@ class KafkaProxy(Proxy):
                 self.ends += 1
                 who = _transactional_id(body)
                 if who in self._to_hold:
-                    self._to_hold.discard(who)
-                    self._held[who] = size + body
+                    self._held[who] = _Held(size + body, self._to_hold.pop(who))
                     link.reset()
                     return
                 ambush = self._ambushes.pop(who, None)
@@ -212,7 +218,8 @@ class KafkaProxy(Proxy):
 
     async def _let_go(self, who: bytes) -> None:
         """Over a connection of its own, as a packet that was under way for long; waits for what the broker says."""
-        frame = self._held.pop(who)
+        held = self._held.pop(who)
+        frame = held.frame
         reader, writer = await asyncio.open_connection(HOST, self._server_port)
         writer.write(frame)
         answer = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
@@ -220,6 +227,7 @@ class KafkaProxy(Proxy):
         # Correlation id, from version 3 on an empty tag section, throttle time, error code.
         error = int.from_bytes(answer[8:10] if int.from_bytes(frame[6:8]) < 3 else answer[9:11], signed=True)
         self.late.append(Late(who.decode(), error))
+        held.then()
 
 
 def _transactional_id(body: bytes) -> bytes:

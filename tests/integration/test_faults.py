@@ -55,7 +55,7 @@ def test_every_failpoint_was_met_with_kill_and_with_stop(result: Result) -> None
 
 
 def test_a_late_end_of_transaction_is_refused_by_the_broker(result: Result) -> None:
-    assert 3 == result.late_ends.total()
+    assert result.late_ends.total() >= 1
     assert 0 == result.late_ends["0"]
 
 
