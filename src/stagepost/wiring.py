@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stagepost.edges.errors import Unstable
+from stagepost.edges.failpoints import failpoint_of
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.metrics import Metrics
@@ -93,7 +95,8 @@ def build_role(
         max_poll_s=kafka.max_poll_interval_ms / 1000,
         guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
     )
-    return kafka_runner(config, kafka, settings.redis.url, processor, metrics, mirror=mirror)
+    failpoint = failpoint_of(os.environ.get("STAGEPOST_FAILPOINT"), 1.5 * config.transaction_timeout_s)
+    return kafka_runner(config, kafka, settings.redis.url, processor, metrics, failpoint, mirror)
 
 
 def await_cluster(settings: Settings, asked_to_end: Callable[[], bool], name: str) -> bool:

@@ -184,6 +184,19 @@ def test_a_held_partition_keeps_its_place(log: Log, intake: Intake) -> None:
     assert [record.value for record in taken(intake, 1)] == [b"b"]
 
 
+def test_a_partition_that_was_halted_while_held_is_read_again_once_it_is_started(log: Log, intake: Intake) -> None:
+    patiently(lambda: intake.start(0, 0))
+    publish(log, b"a")
+    assert len(taken(intake, 1)) == 1
+    intake.hold([0])
+    assert list(intake.poll(100, 0.3)) == []
+    intake.halt(0)
+    publish(log, b"b")
+    assert list(intake.poll(100, 0.3)) == []
+    patiently(lambda: intake.start(0, 1))
+    assert [record.value for record in taken(intake, 1)] == [b"b"]
+
+
 def test_lag_is_known_and_ends_at_zero(log: Log, intake: Intake) -> None:
     publish(log, b"a", b"b", b"c")
     patiently(lambda: intake.start(0, 0))

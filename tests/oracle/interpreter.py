@@ -764,6 +764,18 @@ def run(
     return world.out
 
 
+def run_in_partition(
+    journeys: Iterable[Journey], dated: Iterable[tuple[dict[str, Any], int]], until: int
+) -> list[dict[str, Any]]:
+    """The records of one contact, whose events come each with the clock that its partition had before it."""
+    world = _World(sorted(journeys, key=lambda journey: journey.name))
+    for event, clock in dated:
+        world.clock = max(world.clock, clock)
+        world.event(event)
+    world.fire(max(world.clock, until) + 1)
+    return world.out
+
+
 class _World:
     def __init__(self, journeys: list[Journey]) -> None:
         self.journeys = journeys

@@ -184,8 +184,9 @@ class KafkaIntake:
         """Tell librdkafka all partitions that run, each with its explicit position; the others are ours without it."""
         self._reassign = False
         self._consumer.assign([TopicPartition(self._name, number, offset) for number, offset in self._next.items()])
-        # A pause outlives the assignment in which it was made: seen for a partition that was halted while held.
-        self._consumer.resume([TopicPartition(self._name, each) for each in self._next if each not in self._held])
+        # librdkafka keeps a partition paused over assignments, rebalances included: what was held when it was given up
+        # or halted would never be fetched again (seen after Redis was away while the group moved).
+        self._consumer.resume([TopicPartition(self._name, number) for number in self._next.keys() - self._held])
         if self._held:
             self._consumer.pause([TopicPartition(self._name, partition) for partition in self._held])
 

@@ -74,7 +74,8 @@ _PROPERTIES: Mapping[str, str] = MappingProxyType(
 
 
 class LocalKafka:
-    """One broker in a process group. ``properties`` are added to its server.properties (fault tests shorten times)."""
+    """One broker in a process group. ``properties`` are added to its server.properties (fault tests shorten times, and
+    put a proxy before a listener of their own: ``{port}`` and ``{controller}`` stand for the ports chosen here)."""
 
     kind = "local"
 
@@ -149,7 +150,10 @@ class LocalKafka:
             "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
             "log.dirs": str(self.data),
-            **self._extra,
+            **{
+                name: value.replace("{port}", str(port)).replace("{controller}", str(controller))
+                for name, value in self._extra.items()
+            },
         }
         _write_properties(self._folder / "server.properties", properties)
 
