@@ -534,7 +534,12 @@ class Runner:
             attempts = ATTEMPTS if len(chosen) == 1 else DIVISIBLE_ATTEMPTS
             written = self._transactions.carry_out(plans, member, attempts)
         except Refused as error:
-            self._suspect(chosen, plans, error)
+            planned = {plan.partition for plan in plans}  # others are restored, or had nothing to do
+            tried = _Round(
+                {number: records for number, records in chosen.batches.items() if number in planned},
+                {number: clock for number, clock in chosen.ticks.items() if number in planned},
+            )
+            self._suspect(tried, plans, error)
             return {}
         self._follow(plans, written)
         self._counters.observe("batch_records", sum(counts.values()))

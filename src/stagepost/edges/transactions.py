@@ -33,6 +33,9 @@ request may still be under way, and would end half of the next transaction of th
 ATTEMPTS = 3
 """Of a batch of which nothing comes. The reason is then in the batch, or a person has to look."""
 
+TRIES = 6
+"""Of a batch, those counted of which the outcome was unknown: that is a matter of the broker, and passes."""
+
 DIVISIBLE_ATTEMPTS = 2
 """The same where the batch can be tried in halves instead."""
 
@@ -108,7 +111,7 @@ class Transactions:
         ``member`` is from before the batch was computed, and stays the same over all attempts.
         """
         aborted = 0
-        for attempt in range(ATTEMPTS):
+        for attempt in range(TRIES):
             try:
                 return self._attempt(plans, member)
             except Abort as error:
@@ -138,7 +141,7 @@ class Transactions:
                     self._counters.add({("fenced_total",): 1})
                     raise Drop("committed offsets that are not of this batch: another owner went on") from error
                 last = error
-        raise Stop(f"nothing came of {ATTEMPTS} attempts at a batch, {_places(plans)}: {last}") from last
+        raise Stop(f"nothing came of {TRIES} attempts at a batch, {_places(plans)}: {last}") from last
 
     def close(self) -> None:
         if self._producer is not None:

@@ -218,8 +218,8 @@ def test_a_batch_that_is_aborted_each_time_is_refused_with_its_place_and_the_rea
 
 
 def test_an_outcome_that_is_lost_each_time_ends_the_process(world: World) -> None:
-    world.fail(*[("commit", NewProducer("lost"))] * module.ATTEMPTS)
-    with pytest.raises(Stop, match="nothing came of 3 attempts at a batch, input"):
+    world.fail(*[("commit", NewProducer("lost"))] * module.TRIES)
+    with pytest.raises(Stop, match="nothing came of 6 attempts at a batch, input"):
         world.carry_out(1)
     assert world.intake.committed(0, 1) is None
 
