@@ -199,6 +199,13 @@ def test_an_aborted_batch_is_run_again_and_leaves_nothing_behind(world: World) -
     assert world.counts.total["transactions_total", "aborted"] == 2
 
 
+def test_a_commit_that_is_refused_when_it_is_repeated_may_have_been_carried_out_before(world: World) -> None:
+    world.fail(("commit!", Retry("no answer")), ("commit", Abort("in no transaction")))
+    world.carry_out(1)
+    assert world.seqs(0) == world.seqs(1) == [1]
+    assert world.counts.total["transactions_total", "unknown"] == 1
+
+
 def test_a_batch_that_is_refused_each_time_ends_the_process_with_its_place(world: World) -> None:
     world.fail(*[("flush", Abort("too large"))] * module.ATTEMPTS)
     with pytest.raises(Stop, match=r"input \[0\] below offset 10, \[1\] below offset 10: too large"):
