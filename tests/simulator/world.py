@@ -471,7 +471,11 @@ class World:
             self.broker.compact(Topic.STATE, partition, int(RETENTION_S * 1_000_000))
 
     def _retain(self) -> None:
-        """Input that was processed goes away."""
+        """Input that was processed goes away: after days, so nobody is about to read it, or thinks it owns it still."""
+        intakes = [each.intake for each in self.processes.values() if each.intake is not None]
+        restoring = any(each.runner._restoring for each in self.processes.values())
+        if self.depth or restoring or any(each.expelled or each._next_assignment for each in intakes):
+            return
         self.say("retention")
         for (_, partition), (offset, _) in self.broker._committed.items():
             if self.random.random() < 0.5:
