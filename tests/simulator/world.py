@@ -455,6 +455,11 @@ class World:
         self.kept_mirror = self._picture()
 
     def _roll_back(self) -> None:
+        # Not between two calls of one batch: the last call does not notice it, which is a known fault of the mirror
+        # (tests/contracts/test_mirror.py has it). What is under way may be such a last call.
+        if any(at.partial for at in self.mirror.checkpoints.values()):
+            return
+        self.under_way.clear()
         self.say("rolled back")
         kept, self.kept_mirror = self.kept_mirror, copy.deepcopy(self.kept_mirror)
         self.mirror.__dict__.update(kept)
@@ -466,7 +471,11 @@ class World:
             self.broker.compact(Topic.STATE, partition, int(RETENTION_S * 1_000_000))
 
     def _retain(self) -> None:
-        """Input that was processed goes away."""
+        """Input that was processed goes away: after days, so nobody is about to read it, or thinks it owns it still."""
+        intakes = [each.intake for each in self.processes.values() if each.intake is not None]
+        restoring = any(each.runner._restoring for each in self.processes.values())
+        if self.depth or restoring or any(each.expelled or each._next_assignment for each in intakes):
+            return
         self.say("retention")
         for (_, partition), (offset, _) in self.broker._committed.items():
             if self.random.random() < 0.5:

@@ -215,10 +215,17 @@ class Transactions:
         deadline = self._clock.monotonic() + budget_s
         # Twice the budget: the last repetition may begin just before the deadline, and has a timeout of its own.
         with self._watchdog.limit(2 * self._budget_s + 5, what):
+            repeated = False
             while True:
                 try:
                     return call()
+                except Abort as error:
+                    if repeated and what == "commit":
+                        # The one before may have been carried out, its answer lost: run again it might be there twice.
+                        raise NewProducer(f"refused when it was repeated: {error}") from error
+                    raise
                 except Retry as error:
+                    repeated = True
                     self._replace_because = self._replace_because or "retriable"
                     if self._clock.monotonic() > deadline:
                         raise NewProducer(f"{what}: not done after {budget_s:g} s: {error}") from error

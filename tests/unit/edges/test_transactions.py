@@ -200,6 +200,13 @@ def test_an_aborted_batch_is_run_again_and_leaves_nothing_behind(world: World) -
     assert world.counts.total["transactions_total", "aborted"] == 2
 
 
+def test_a_commit_that_is_refused_when_it_is_repeated_may_have_been_carried_out_before(world: World) -> None:
+    world.fail(("commit!", Retry("no answer")), ("commit", Abort("in no transaction")))
+    world.carry_out(1)
+    assert world.seqs(0) == world.seqs(1) == [1]
+    assert world.counts.total["transactions_total", "unknown"] == 1
+
+
 @pytest.mark.parametrize("attempts", [module.DIVISIBLE_ATTEMPTS, module.ATTEMPTS])
 def test_a_batch_that_is_aborted_each_time_is_refused_with_its_place_and_the_reason(
     world: World, attempts: int
