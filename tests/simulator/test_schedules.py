@@ -33,10 +33,6 @@ def ports(*marks: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    reason="batches in several calls: the last call clears what another writer has left unfinished (schedule 7759)",
-)
 def test_every_schedule_of_faults_ends_with_everything_done_once_and_every_fault_was_played() -> None:
     total = Played()
     for played in play_many("real", 0, SCHEDULES):

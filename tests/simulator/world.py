@@ -455,11 +455,6 @@ class World:
         self.kept_mirror = self._picture()
 
     def _roll_back(self) -> None:
-        # Not between two calls of one batch: the last call does not notice it, which is a known fault of the mirror
-        # (tests/contracts/test_mirror.py has it). What is under way may be such a last call.
-        if any(at.partial for at in self.mirror.checkpoints.values()):
-            return
-        self.under_way.clear()
         self.say("rolled back")
         kept, self.kept_mirror = self.kept_mirror, copy.deepcopy(self.kept_mirror)
         self.mirror.__dict__.update(kept)

@@ -6,6 +6,7 @@ While Redis is away the first one is tried again and again; the queue then fills
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ class Applications(Generic[_Owner]):
         self._wake = threading.Condition()
         self._closing = False
         self._failures = 0
+        self._name = uuid.uuid4().hex[:12]
+        """A batch is applied by one of these and no other, so with the batch's number it names the application."""
         self.available = True
         """Whether Redis answered last time."""
         self._log = structlog.get_logger(__name__)
@@ -141,7 +144,8 @@ class Applications(Generic[_Owner]):
         gone = [each for each in head.told if not each[1]]
         if gone:
             self._mirror.tell(head.partition, gone)
-        outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then)
+        application = f"{self._name}/{head.then.seq}"
+        outcome = apply_in_chunks(self._mirror, head.partition, head.expected, head.changes, head.then, application)
         if head.told and outcome is not Outcome.GAP:
             self._mirror.tell(head.partition, head.told)
         return outcome

@@ -18,6 +18,7 @@ from zlib import crc32
 
 from stagepost.edges.errors import Drop, Fenced, MissingTopics, RecordsGone, Unstable
 from stagepost.edges.ports import (
+    ALONE,
     Bounds,
     Change,
     ChangeKind,
@@ -26,6 +27,7 @@ from stagepost.edges.ports import (
     Keys,
     Membership,
     Outcome,
+    Part,
     Placed,
     Snapshot,
     StateChange,
@@ -85,13 +87,17 @@ class MemoryMirror:
                 slot += 1
             return Keys(at.seq, at.nonce, tuple(found), slot if slot < self.slots else None)
 
-    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+    def apply(
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part = ALONE
+    ) -> Outcome:
         with self._lock:
             at = self.checkpoints.get(partition)
             if at is None or at.nonce != then.nonce:
                 return Outcome.GAP
             if at.seq != expected:
                 return Outcome.ALREADY if at.seq >= then.seq else Outcome.GAP
+            if not part.fits(at.step):
+                return Outcome.GAP
             values = self.values.setdefault(partition, {})
             timers = self.timers.setdefault(partition, {})
             for key, value, due in changes:

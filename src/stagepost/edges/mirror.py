@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, Outdated, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import Checkpoint, Keys, Mirror, Outcome, Snapshot, StateChange, Told
+from stagepost.edges.ports import ALONE, Checkpoint, Keys, Mirror, Outcome, Part, Snapshot, StateChange, Told
 from stagepost.engine.attempts import Attempt
 from stagepost.engine.story import STORY
 
@@ -118,14 +118,16 @@ class RedisMirror:
         found = tuple(key.decode() for key in keys)
         return Keys(int(seq), nonce.decode(), found, int(then) if int(then) < BUCKETS else None)
 
-    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
-        keys, args = self._call(partition, expected, changes, then)
+    def apply(
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part = ALONE
+    ) -> Outcome:
+        keys, args = self._call(partition, expected, changes, then, part)
         with _routed("writing states to the mirror"):
             answer = self._apply(keys, args)
         return Outcome(answer.decode())
 
     def apply_in_turn(
-        self, partition: int, expected: int, chunks: Iterable[tuple[Sequence[StateChange], Checkpoint]]
+        self, partition: int, expected: int, chunks: Iterable[tuple[Sequence[StateChange], Checkpoint, Part]]
     ) -> Sequence[Outcome]:
         """``apply`` for each of ``chunks``, which are taken, made ready and sent while Redis works on the one before.
 
@@ -159,11 +161,12 @@ class RedisMirror:
         return outcomes
 
     def _call(
-        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part
     ) -> tuple[list[str], list[Any]]:
         """Keys and arguments of ``apply.lua``."""
         fields = _encode(then)
-        args: list[Any] = [expected, then.nonce, then.seq, self._keys.buckets(partition), len(fields), *fields]
+        args: list[Any] = [expected, then.nonce, then.seq, part.application, part.number, part.begun_on]
+        args += (self._keys.buckets(partition), len(fields), *fields)
         for key, value, due in changes:
             args += (bucket_of(key), key, value or b"", "" if due is None or value is None else due)
         return [self._keys.checkpoint(partition), self._keys.timers(partition)], args
@@ -267,25 +270,36 @@ def apply_in_chunks(
     expected: Checkpoint,
     changes: Sequence[StateChange],
     then: Checkpoint,
+    application: str,
 ) -> Outcome:
     """Apply a batch of any size: all calls but the last leave ``expected`` in place and mark it ``partial``.
 
-    Values are absolute, so running it again after a failure in the middle is right.
+    ``application``: what no other batch, and nobody else who applies this one, calls it. Values are absolute, so
+    running it again after a failure in the middle is right.
     """
     piece = mirror.piece
     last = max(0, (len(changes) - 1) // piece * piece)
-    unfinished = structs.replace(expected, partial=True)
+
+    def part(start: int) -> Part:
+        return Part(application, start // piece, expected.step)
+
+    def unfinished(start: int) -> Checkpoint:
+        return structs.replace(expected, partial=True, step=part(start).step)
+
     if last and isinstance(mirror, RedisMirror):
-        chunks = ((changes[at : at + piece], then if at == last else unfinished) for at in range(0, last + 1, piece))
+        chunks = (
+            (changes[start : start + piece], then if start == last else unfinished(start), part(start))
+            for start in range(0, last + 1, piece)
+        )
         outcomes = mirror.apply_in_turn(partition, expected.seq, chunks)
         refused = next((outcome for outcome in outcomes if outcome is not Outcome.OK), Outcome.OK)
         return outcomes[-1] if refused is Outcome.ALREADY else refused
     for start in range(0, last, piece):
-        outcome = mirror.apply(partition, expected.seq, changes[start : start + piece], unfinished)
+        outcome = mirror.apply(partition, expected.seq, changes[start : start + piece], unfinished(start), part(start))
         # A batch that was there before the first call is ALREADY there: its number then is larger than the expected.
         if outcome is not Outcome.OK:
-            return mirror.apply(partition, expected.seq, (), then) if outcome is Outcome.ALREADY else outcome
-    return mirror.apply(partition, expected.seq, changes[last:], then)
+            return mirror.apply(partition, expected.seq, (), then, part(0)) if outcome is Outcome.ALREADY else outcome
+    return mirror.apply(partition, expected.seq, changes[last:], then, part(last))
 
 
 def _registered(client: redis.Redis, name: str) -> Script:
@@ -334,6 +348,7 @@ def _decode(fields: Mapping[bytes, bytes]) -> Checkpoint | None:
             partitions=int(fields[b"partitions"]),
             control=fields[b"control"],
             partial=fields[b"partial"] == b"1",
+            step=fields.get(b"step", b"").decode(),
         )
     except (KeyError, ValueError):
         return None

@@ -256,6 +256,40 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     """The control record of ``seq`` as it lies in the state topic; empty at seq 0."""
     partial: bool = False
     """Some states are newer than ``seq``: a batch in several calls or a restore is under way. Not to compute on."""
+    step: str = ""
+    """While ``partial``: what was written last, see ``Part``."""
+
+
+class Part(Struct, frozen=True):
+    """One call of several that write a batch together. What went before it has to be there still.
+
+    Number and nonce alone do not show that: a server that comes back from an older dump in between is at the same batch
+    without the first calls, and another writer may have begun meanwhile.
+    """
+
+    application: str = ""
+    """Of all calls that belong together, and of no others."""
+    number: int = 0
+    """From 0."""
+    begun_on: str = ""
+    """``step`` of the checkpoint that the first call begins on."""
+
+    def fits(self, step: str) -> bool:
+        """Whether this part may be written where ``step`` was written last. A part may come again, as after a lost
+        answer."""
+        if self.number == 0 and step == self.begun_on:
+            return True
+        application, _, parts = step.rpartition(":")
+        return bool(application) and application == self.application and int(parts) >= self.number
+
+    @property
+    def step(self) -> str:
+        """What the checkpoint says once it is written."""
+        return f"{self.application}:{self.number + 1}"
+
+
+ALONE = Part()
+"""A batch in one call, begun where nobody has left one unfinished."""
 
 
 class Outcome(StrEnum):
@@ -324,7 +358,9 @@ class Mirror(Protocol):
         """State keys from ``slot`` on, seen at one instant: whole slots, until there are ``enough``, or many slots."""
         ...
 
-    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+    def apply(
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part = ALONE
+    ) -> Outcome:
         """Compare-and-set from batch ``expected`` under ``then.nonce`` to ``then``, all changes in one instant."""
         ...
 

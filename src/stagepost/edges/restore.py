@@ -289,6 +289,7 @@ class Restore:
                     asof=record.timestamp,
                     control=record.value,
                     partial=False,
+                    step="",
                 )
                 if control.seq == target:
                     break
@@ -296,7 +297,7 @@ class Restore:
                 raise self._stuck(target)
             if len(whole) + len(tail) >= self.mirror.piece and not self._is_done(reached, target, reader, bounds):
                 # A batch behind ``reached`` may be among these: values are absolute, and ``partial`` keeps readers out.
-                step = structs.replace(reached, partial=True, asof=at.asof)
+                step = structs.replace(reached, partial=True, asof=at.asof, step=self.new_nonce())
                 if not self._write(at, {**whole, **tail}, step):
                     return None
                 whole.clear()
@@ -305,10 +306,11 @@ class Restore:
             self.failpoint("restore_mid")
             yield
         # What follows the last control record belongs to no committed batch; only a broker without isolation shows it.
-        if not self._write(at, whole, structs.replace(reached, partial=False)):
+        done = structs.replace(reached, partial=False, step="")
+        if not self._write(at, whole, done):
             return None
         self.readers.give_back(self.partition)
-        return structs.replace(reached, partial=False)
+        return done
 
     def _is_done(self, reached: Checkpoint, target: int | None, reader: StateReader, bounds: Bounds) -> bool:
         if target is not None:
@@ -322,7 +324,8 @@ class Restore:
             gone = [(key, b"") for key, value in states.items() if value is not None and self.forgets(value)]
             if gone:
                 self.mirror.tell(self.partition, gone)
-            return apply_in_chunks(self.mirror, self.partition, at, changes, then) is Outcome.OK
+            outcome = apply_in_chunks(self.mirror, self.partition, at, changes, then, self.new_nonce())
+            return outcome is Outcome.OK
         except ValueError as error:
             raise Outdated(
                 f"{self.settings.state}[{self.partition}] holds a state that this version of stagepost cannot read: "

@@ -11,7 +11,7 @@ from stagepost.edges import applier as module
 from stagepost.edges.applier import BACKLOG, Application, Applications, Applier
 from stagepost.edges.errors import MirrorUnavailable
 from stagepost.edges.memory import MemoryMirror
-from stagepost.edges.ports import Checkpoint, NoCounters, Outcome, StateChange
+from stagepost.edges.ports import ALONE, Checkpoint, NoCounters, Outcome, Part, StateChange
 
 
 @dataclass(eq=False)
@@ -26,10 +26,12 @@ class AwayMirror(MemoryMirror):
         super().__init__()
         self.back = threading.Event()
 
-    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+    def apply(
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part = ALONE
+    ) -> Outcome:
         if not self.back.is_set():
             raise MirrorUnavailable("away")
-        return super().apply(partition, expected, changes, then)
+        return super().apply(partition, expected, changes, then, part)
 
 
 def at(seq: int) -> Checkpoint:
@@ -143,7 +145,9 @@ def test_without_a_thread_each_attempt_tries_the_first_one_and_tells_how_long_to
 class EndingMirror(MemoryMirror):
     """The process ends within the call that applies a batch."""
 
-    def apply(self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint) -> Outcome:
+    def apply(
+        self, partition: int, expected: int, changes: Sequence[StateChange], then: Checkpoint, part: Part = ALONE
+    ) -> Outcome:
         raise SystemExit
 
 
