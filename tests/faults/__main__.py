@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,8 @@ def main() -> int:
     kinds = [kind for kind in options.only.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in (*KINDS, "every-failpoint")]:
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(KINDS)}, every-failpoint")
+    # Workers end with the arena, which has to be left for that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     workers = [*(f"j{n}" for n in range(options.workers)), "r0"]
     console = Console(stderr=True)
     progress = Progress(
