@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tests.faults.arena import Arena
 from tests.faults.campaign import Campaign
+from tests.faults.disk import small_disk
 from tests.faults.kinds import KINDS, Steps, at_point, every_point
 from tests.faults.report import write
 
@@ -41,6 +44,8 @@ def main() -> int:
     kinds = [kind for kind in options.only.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in (*KINDS, "every-failpoint")]:
         parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(KINDS)}, every-failpoint")
+    # Workers end with the arena, which has to be left for that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     workers = [*(f"j{n}" for n in range(options.workers)), "r0"]
     console = Console(stderr=True)
     progress = Progress(
@@ -52,9 +57,13 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="stagepost-faults-") as folder,
         ProcessGroup(grace_s=2) as group,
+        small_disk(group.folder) if "full-disk" in kinds else nullcontext("not asked for") as no_disk,
         Arena(group, Path(folder), options.seed, options.rate) as arena,
         progress,
     ):
+        arena.disk = None if no_disk else group.folder
+        if no_disk and "full-disk" in kinds:
+            print(f"full-disk is left out: {no_disk}", file=sys.stderr)
         began = time.monotonic()
         task = progress.add_task("starting", total=options.minutes * 60, faults=0)
 
@@ -84,7 +93,7 @@ def faults(arena: Arena, kinds: list[str], seed: int, minutes: float) -> Iterato
         if not kinds:
             return
     while time.monotonic() < until:
-        kind = chance.choice(kinds or list(KINDS))
+        kind = chance.choice(kinds or [kind for kind in KINDS if kind != "full-disk"])
         yield kind, KINDS[kind](arena)
 
 

@@ -107,6 +107,8 @@ class Arena:
 
     def __init__(self, group: ProcessGroup, folder: Path, seed: int, rate: float) -> None:
         self.folder = folder
+        self.disk: Path | None = None
+        """Where the servers' files lie, if that may be filled."""
         self.chance = random.Random(seed)
         [behind] = free_ports(1)
         self.kafka_proxy = KafkaProxy(behind)

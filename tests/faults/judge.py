@@ -18,8 +18,10 @@ from tests.oracle.compare import FIELDS
 
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.ports import decode_committed
+from stagepost.engine.definitions import is_reserved
 from stagepost.engine.plan import CONTROL_KEY, Control, decode_control
 from stagepost.events import parse_rfc3339
+from stagepost.journey.state import next_due, unpack
 
 OUTPUTS = ("journey.transitions", "journey.contacts", "stagepost.tallies", "email.events.dlq")
 
@@ -208,6 +210,11 @@ def _mirror(
             if now != (seq, False, fold):
                 verdict.broken("I3", f"partition {partition}: at rest Redis is at {now[0]}, not the fold up to {seq}")
             verdict.counts["states in Redis"] += len(fold)
+            due = {key: next_due(unpack(value)) for key, value in fold.items() if not is_reserved(key.decode())}
+            timers = {key: int(score) for key, score in client.zrange(keys.timers(partition), 0, -1, withscores=True)}  # type: ignore[union-attr]
+            if timers != {key: at for key, at in due.items() if at is not None}:
+                verdict.broken("I3", f"partition {partition}: the timers in Redis are not those of its states")
+            verdict.counts["timers in Redis"] += len(timers)
 
 
 def _compare(

@@ -10,9 +10,11 @@ from collections.abc import Callable, Generator, Sequence
 
 import redis
 from tests.faults.arena import TRANSACTION_TIMEOUT_S, Arena
+from tests.faults.disk import fill
 from tests.faults.proxy import TO_CLIENT, TO_SERVER, Proxy
 
 from stagepost.edges.failpoints import ACTIONS, NAMES
+from stagepost.edges.local_servers import answers
 
 Steps = Generator[None, None, None]
 Fault = Callable[[Arena], Steps]
@@ -159,6 +161,23 @@ def _broker_freeze(arena: Arena) -> Steps:
         os.kill(arena.kafka.pid, signal.SIGCONT)
 
 
+def full_disk(arena: Arena) -> Steps:
+    """The broker cannot write, gives its folder up and ends; room is made, and it is started again."""
+    return _alone(arena, "Kafka", _full_disk(arena))
+
+
+def _full_disk(arena: Arena) -> Steps:
+    if arena.disk is None:
+        raise Unharmed("full-disk: the servers have no small disk, since it was not asked for alone, or not mounted")
+    filler = fill(arena.disk)
+    try:
+        yield from wait_until(lambda: not answers(arena.kafka.port), 30, "the broker gives up")
+    finally:
+        filler.unlink()
+        arena.kafka.kill()
+        arena.kafka.start()
+
+
 def storm(arena: Arena) -> Steps:
     """Members join and leave, some without a word, faster than the group settles."""
     names = [arena.fresh_name(kind) for kind in ("jstorm", "jstorm", "rstorm", "jstorm")]
@@ -235,8 +254,6 @@ def at_point(arena: Arena, point: str, action: str) -> Steps:
 def _at_named(arena: Arena, name: str, point: str, action: str) -> Steps:
     # Not at the first batch, whose states cannot be anybody else's yet; restores and revocations are rarer.
     nth = 1 if point.startswith("restore") or point == "in_revoke" else arena.chance.randrange(2, 5)
-    if point == "restore_mid":
-        yield from flushall(arena)
     worker = arena.start(name, f"{point}:{action}:{nth}")
     key, hit = f"{point}:{action}", worker.log
     mark = f"failpoint {key}\n".encode()
@@ -244,6 +261,12 @@ def _at_named(arena: Arena, name: str, point: str, action: str) -> Steps:
     def met() -> bool:
         return mark in hit.read_bytes()
 
+    if point == "restore_mid":
+        # Others may have built the mirror again before this worker has a partition: then it is emptied once more.
+        for _ in range(10):
+            if not met():
+                yield from flushall(arena)
+                yield from wait(2)
     if point == "in_revoke":
         yield from wait_until(worker.ready, 60, f"{name} is ready")
         second = arena.fresh_name("jsecond")
@@ -308,6 +331,7 @@ KINDS: dict[str, Fault] = {
     "redis-full": redis_full,
     "broker-kill": broker_kill,
     "broker-freeze": broker_freeze,
+    "full-disk": full_disk,
     "storm": storm,
     "held-end": held_end,
     "latency": latency,
