@@ -81,7 +81,7 @@ PORTS = {
     "mirror": "checkpoint read apply wipe due".split(),
 }
 
-_ENDS_AS_A_CRASH = ("the batch was refused", "what became of", "no transactional producer")
+_ENDS_AS_A_CRASH = ("nothing came of", "the batch was refused", "what became of", "no transactional producer")
 """What a worker says when faults went on for too long; the next one settles it. Any other Stop asks for a person."""
 
 
@@ -149,9 +149,9 @@ class Process:
             _Port(self, "mirror", world.mirror),  # type: ignore[arg-type]
             _Counts(world.happened),
             self.failpoint,
-            world.clock,
-            self._new_applications,
-            _Patience(),
+            clock=world.clock,
+            new_applier=self._new_applications,
+            watchdog=_Patience(),
         )
 
     def call(self, what: str, method: Callable[..., Any], inner: Any, *args: Any) -> Any:
