@@ -40,7 +40,7 @@ def play(seed: int, variant: str = "real", tell: Callable[[str], None] | None = 
     try:
         world.play(STEPS)
     except Violation as violation:
-        played.failed[seed] = str(violation)
+        played.failed[seed] = f"violated: {violation}"
     except Exception as error:
         played.failed[seed] = f"{type(error).__name__}: {error}"
     return played

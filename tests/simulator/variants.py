@@ -14,7 +14,7 @@ from msgspec import structs
 from stagepost.edges.ports import Bounds, Checkpoint, Committed, Membership, StateReader
 from stagepost.edges.restore import Restore, Restored
 from stagepost.edges.runner import Runner
-from stagepost.edges.transactions import Transactions, Written
+from stagepost.edges.transactions import ATTEMPTS, Transactions, Written
 from stagepost.edges.work import Owned, StatefulWork
 from stagepost.engine.plan import CONTROL_KEY, PartitionPlan, decode_control, encode_control
 
@@ -126,9 +126,11 @@ def _refreshes_membership(runner: Runner) -> None:
     intake = runner._intake
 
     class Refreshes(Transactions):
-        def carry_out(self, plans: Sequence[PartitionPlan], member: Membership) -> Mapping[int, Written]:
+        def carry_out(
+            self, plans: Sequence[PartitionPlan], member: Membership, attempts: int = ATTEMPTS
+        ) -> Mapping[int, Written]:
             intake.poll(0, 0.0)  # as a client does which polls in the background
-            return super().carry_out(plans, intake.membership())
+            return super().carry_out(plans, intake.membership(), attempts)
 
     runner._transactions.__class__ = Refreshes
 
@@ -142,8 +144,8 @@ VARIANTS = {
         Variant("replay to EOF", _restores_by(_ToTheEnd), 2000),
         Variant("unvalidated reads", _believes_reads, 500),
         Variant("refreshed metadata", _refreshes_membership, 2000),
-        Variant("kept producer after a slow commit", _keeps_producer, 2000),
+        Variant("kept producer after a slow commit", _keeps_producer, 5000),
         Variant("skipping newer records in a restore", _restores_by(_SkipsNewer), 2000),
-        Variant("no age check", _restores_by(_AnyAge), 2000),
+        Variant("no age check", _restores_by(_AnyAge), 5000),
     )
 }

@@ -265,17 +265,14 @@ class MemoryBroker:
         return ended
 
     def compact(self, topic: Topic, partition: int, delete_retention_us: int) -> None:
-        """Of each key the newest committed record stays, and no tombstone that is older; the log may start later."""
-        place = (topic, partition)
-        log, seen = self._logs[place], set()
+        """Of each key the newest committed record stays, no tombstone that is older, and the log starts where it did."""
+        log, seen = self._logs[topic, partition], set()
         for offset in reversed(range(self._stable(topic, partition))):
             entry = log[offset]
             stays = entry.readable() and entry.key not in seen
             seen.add(entry.key if entry.readable() else None)
             if not stays or (entry.value is None and entry.timestamp + delete_retention_us <= self._now):
                 log[offset] = _GONE
-        while self._starts[place] < len(log) and log[self._starts[place]] is _GONE:
-            self._starts[place] += 1
 
     def remove_before(self, topic: Topic, partition: int, offset: int) -> None:
         """As retention does."""

@@ -269,6 +269,7 @@ class Restore:
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
         standstill = _Standstill(self.clock)
+        as_of = at.asof if at.seq else self.clock.wall_us()
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -307,7 +308,8 @@ class Restore:
             yield
         # What follows the last control record belongs to no committed batch; only a broker without isolation shows it.
         done = structs.replace(reached, partial=False, step="")
-        if not self._write(at, whole, done):
+        # A process that stood still in between may have come too late for tombstones: then all of it is read anew.
+        if self.clock.wall_us() - as_of >= self.settings.max_age_us or not self._write(at, whole, done):
             return None
         self.readers.give_back(self.partition)
         return done

@@ -285,6 +285,29 @@ def test_a_process_that_was_stopped_itself_does_not_take_that_for_a_standstill(w
     assert (restored.checkpoint.seq, restored.states) == (2, {"a": b"2@0"})
 
 
+def test_a_process_that_stood_still_until_tombstones_were_gone_reads_all_of_it_anew(world: World) -> None:
+    world.commit(1, {"a": b"1@5"})
+    world.restored()
+    world.commit(2, {"a": None})
+    world.commit(3, {"b": b"1@0"})
+    shown = [NOW]
+
+    def wall_us() -> int:
+        now = shown[-1]
+        if now == NOW:  # the mirror is found young enough, and then nothing happens for days
+            world.broker.compact(Topic.STATE, 0, 0)
+            shown.append(NOW + 2 * DAY)
+        return now
+
+    steps = world.restore(Clock(wall_us=wall_us)).steps()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            assert finished.value.states == {"b": b"1@0"}
+            return
+
+
 def test_the_end_of_what_can_be_read_is_not_the_end_of_the_restore(world: World) -> None:
     world.commit(1, {"a": b"1@5"})
     other = MemoryLog(world.broker, "group", "other", Topic.EVENTS).producer()
