@@ -265,7 +265,7 @@ class MemoryBroker:
         return ended
 
     def compact(self, topic: Topic, partition: int, delete_retention_us: int) -> None:
-        """Of each key the newest committed record stays, no tombstone that is older, and the log starts where it did."""
+        """Of each key the newest committed record stays, and no tombstone that is older. The log's start stays too."""
         log, seen = self._logs[topic, partition], set()
         for offset in reversed(range(self._stable(topic, partition))):
             entry = log[offset]

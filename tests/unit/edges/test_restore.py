@@ -85,8 +85,8 @@ class World:
             forgets=lambda value: value.startswith(b"gone"),
         )
 
-    def restored(self, **changes: object) -> Restored:
-        steps = self.restore(**changes).steps()
+    def restored(self, clock: Clock = AT_NOW, **changes: object) -> Restored:
+        steps = self.restore(clock, **changes).steps()
         while True:
             try:
                 next(steps)
@@ -299,13 +299,7 @@ def test_a_process_that_stood_still_until_tombstones_were_gone_reads_all_of_it_a
             shown.append(NOW + 2 * DAY)
         return now
 
-    steps = world.restore(Clock(wall_us=wall_us)).steps()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as finished:
-            assert finished.value.states == {"b": b"1@0"}
-            return
+    assert world.restored(Clock(wall_us=wall_us)).states == {"b": b"1@0"}
 
 
 def test_the_end_of_what_can_be_read_is_not_the_end_of_the_restore(world: World) -> None:
