@@ -57,6 +57,7 @@ def test_a_schedule_replays_by_its_seed() -> None:
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "real"])
 def test_a_worker_that_breaks_a_rule_is_found_out(name: str) -> None:
-    played = play_until_caught(name, range(VARIANTS[name].within))
+    variant = VARIANTS[name]
+    played = play_until_caught(name, range(variant.first, variant.first + variant.within))
     assert 1 == len(played.failed), f"not caught in {played.schedules} schedules"
     assert all(why.startswith("violated: ") for why in played.failed.values()), played.failed

@@ -26,6 +26,8 @@ class Variant:
     name: str
     breaks: Callable[[Runner], None]
     within: int = 0
+    first: int = 0
+    """The seed to begin with: where a rule is seldom needed, schedules before it show nothing."""
 
 
 def _restores_by(kind: type[Restore]) -> Callable[[Runner], None]:
@@ -144,8 +146,8 @@ VARIANTS = {
         Variant("replay to EOF", _restores_by(_ToTheEnd), 2000),
         Variant("unvalidated reads", _believes_reads, 500),
         Variant("refreshed metadata", _refreshes_membership, 2000),
-        Variant("kept producer after a slow commit", _keeps_producer, 5000),
+        Variant("kept producer after a slow commit", _keeps_producer, 2500, first=2000),
         Variant("skipping newer records in a restore", _restores_by(_SkipsNewer), 2000),
-        Variant("no age check", _restores_by(_AnyAge), 5000),
+        Variant("no age check", _restores_by(_AnyAge), 2500, first=2000),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 import pytest
 from tests.mutate.__main__ import line
@@ -12,10 +13,13 @@ from tests.mutate.trial import PACKAGE, Verdict, changed_source, pieces_found, r
 
 @pytest.mark.parametrize("mutation", [pytest.param(m, id=f"{m.file}: {m.rule}") for m in MUTATIONS])
 def test_each_change_finds_its_piece_once_and_leaves_a_different_program(mutation: Mutation) -> None:
-    source = (PACKAGE / mutation.path).read_text(encoding="utf-8")
-
     assert 1 == pieces_found(mutation)
-    assert ast.dump(ast.parse(source)) != ast.dump(ast.parse(changed_source(mutation)))
+    assert program_of(mutation.path) != ast.dump(ast.parse(changed_source(mutation)))
+
+
+@lru_cache
+def program_of(path: str) -> str:
+    return ast.dump(ast.parse((PACKAGE / path).read_text(encoding="utf-8")))
 
 
 def test_each_rule_is_named_once() -> None:
