@@ -276,11 +276,11 @@ class Case:
         return len(self.runs), run is not None, run.setback_seq if run and since_setback else 0
 
     def quiet_since(self, leaf: Condition, since_setback: bool) -> int | None:
-        """The later of activity and the last move into a stage. Activity from before the run may be younger than
+        """The later of activity and the last move into a stage, or the setback. What came before may be younger than
         its start; without a run something must have come since the last exit, and what is younger still counts."""
         run = self.active
         since = self.scope(since_setback)
-        if not since_setback and (run or any(self.ends_quiet(leaf, fact) for fact in since)):
+        if run or any(self.ends_quiet(leaf, fact) for fact in since):
             since = self.facts
         times = [fact.t for fact in since if fact.seq > self.withdrawn and self.ends_quiet(leaf, fact)]
         if run and since_setback:
