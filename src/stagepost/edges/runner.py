@@ -105,7 +105,7 @@ def kafka_runner(
 
     if mirror is None:
         mirror = RedisMirror(connect(redis_url), MirrorKeys.of(config.prefix, config.role), config.piece)
-    retelling = Retelling(new_log, mirror) if mirror is not None and Topic.TRANSITIONS in config.topics else None
+    retelling = Retelling(new_log, mirror) if Topic.TRANSITIONS in config.topics else None
     return Runner(config, processor, new_log(), mirror, counters, failpoint, retelling)
 
 
@@ -460,17 +460,18 @@ class Runner:
         assert self._work is not None
         if not self._work.idles:
             return []
-        idle = [
-            owned
-            for owned in self._running.values()
-            if now - owned.active_at >= self._config.idle_after_s
-            and self._intake.lag(owned.number, owned.next_offset) == 0
-        ]
+        idle = [owned for owned in self._running.values() if self._is_idle(owned, now)]
         known = max((owned.now_us(now) for owned in self._running.values() if owned.broker_us), default=0)
         for owned in idle:
             if not owned.broker_us:
                 owned.saw(known, now)
         return [owned for owned in idle if owned.broker_us]
+
+    def _is_idle(self, owned: Owned, now: float) -> bool:
+        return (
+            now - owned.active_at >= self._config.idle_after_s
+            and self._intake.lag(owned.number, owned.next_offset) == 0
+        )
 
     def _carry_out(
         self, batches: dict[int, list[Record]], idle: Sequence[Owned], pending: Sequence[Owned], began: float
@@ -696,8 +697,7 @@ class Runner:
         sums: dict[tuple[str, ...], float] = defaultdict(float)
         known: list[set[str]] = []
         for owned in self._running.values():
-            idle = now - owned.active_at >= self._config.idle_after_s and owned.broker_us > 0
-            clock = owned.now_us(now) if idle and self._intake.lag(owned.number, owned.next_offset) == 0 else None
+            clock = owned.now_us(now) if owned.broker_us and self._is_idle(owned, now) else None
             found = self._work_of().gauges(owned, clock)
             known.append({name for name, *_ in found})
             for key, value in found.items():

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from stagepost.edges.clock import REAL, Clock
 
 _LOOK_S = 0.5
 
@@ -27,9 +26,8 @@ def end_process(what: str) -> None:
 class Watchdog:
     """One thread that looks after the calls of another one. ``on_expiry`` is called in the watching thread."""
 
-    def __init__(self, on_expiry: Callable[[str], None] = end_process, clock: Clock = REAL) -> None:
+    def __init__(self, on_expiry: Callable[[str], None] = end_process) -> None:
         self._on_expiry = on_expiry
-        self._clock = clock
         self._watched: tuple[float, str] | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -39,7 +37,7 @@ class Watchdog:
         """The body must be done within ``seconds``. Not to be nested."""
         if not self._thread.is_alive() and not self._closed.is_set():
             self._thread.start()
-        self._watched = (self._clock.monotonic() + seconds, what)
+        self._watched = (time.monotonic() + seconds, what)
         try:
             yield
         finally:
@@ -53,6 +51,6 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK_S):
             watched = self._watched
-            if watched is not None and self._clock.monotonic() > watched[0]:
+            if watched is not None and time.monotonic() > watched[0]:
                 self._watched = None
                 self._on_expiry(watched[1])

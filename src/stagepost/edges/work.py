@@ -73,7 +73,7 @@ class Owned:
     """No longer ours, or restored anew."""
     care: Care | None = None
     """How its next records are to be tried, while one among them may be bad."""
-    condemned: Rejected | None = None
+    condemned: Rejected | None = field(init=False)
     """Why its next record is not to be tried again."""
     fresh: bool = True
     """No batch was carried out since the restore: should the process end over it, the next one has to know."""
@@ -83,6 +83,9 @@ class Owned:
     """The mirror is being looked at."""
     unseen: int | None = None
     """The slot from which a survey of its states goes on; None: there is none to be made."""
+
+    def __post_init__(self) -> None:
+        self.condemned = deadly() if self.care is not None and self.care.hopeless else None
 
     def saw(self, broker_us: int, at: float) -> None:
         """A record came with this broker time. The clock of a partition does not go back."""
@@ -199,7 +202,6 @@ class StatelessWork:
                     yield
         now = self._clock.monotonic()
         found = self._ask(lambda mirror: mirror.attempt(partition))
-        care = after_death(found, offset)
         return Owned(
             number=partition,
             next_offset=offset,
@@ -207,8 +209,7 @@ class StatelessWork:
             broker_us=0,
             broker_at=now,
             active_at=now,
-            care=care,
-            condemned=deadly() if care is not None and care.hopeless else None,
+            care=after_death(found, offset),
         )
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
@@ -319,12 +320,10 @@ class StatefulWork:
         if restored.checkpoint.seq != seq:
             raise Stop(f"partition {partition}: the mirror is at batch {restored.checkpoint.seq}, its control at {seq}")
         now = self._clock.monotonic()
-        care = after_death(restored.attempt, restored.next_offset)
         return Owned(
             number=partition,
             next_offset=restored.next_offset,
-            care=care,
-            condemned=deadly() if care is not None and care.hopeless else None,
+            care=after_death(restored.attempt, restored.next_offset),
             unseen=None if control is None or not processor.surveys else 0,
             seq=seq,
             broker_us=restored.checkpoint.asof,
