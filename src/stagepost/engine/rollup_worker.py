@@ -291,25 +291,25 @@ class _Rollup:
     def take(self, record: Record, batch: TallyBatch) -> Rejected | None:
         """Count one batch, then do everything that the time has come for; or why it is not taken at all."""
         taken = self._inputs.judge(batch.p, batch.seq)
-        if taken is not Taken.DUPLICATE and (key := self._overfull(batch.deltas)) is not None:
+        if taken is Taken.DUPLICATE:
+            self._counts["tally_batches_total", taken] += 1
+            return None
+        scopes = _by_scope(batch.deltas)
+        if (key := self._overfull(scopes)) is not None:
             return Rejected(Reason.OVERSIZE, f"scope {key} would have more than {METRICS_LIMIT} metrics")
         self._counts["tally_batches_total", taken] += 1
-        if taken is Taken.DUPLICATE:
-            return None
         self._inputs = self._inputs.took(batch.p, batch.seq, batch.clock, record.timestamp)
         watermark = self._watermark()
-        for key, bins in _by_scope(batch.deltas).items():
+        for key, bins in scopes.items():
             self._count(key, bins, watermark)
         for key in sorted(self._waiting):
             self._attend(key, watermark)
         return None
 
-    def _overfull(self, deltas: Sequence[Tally]) -> str | None:
+    def _overfull(self, scopes: Mapping[str, Mapping[int, Mapping[str, int]]]) -> str | None:
         """A scope that would get more metrics than a state can hold."""
-        metrics: dict[str, set[str]] = {}
-        for delta in deltas:
-            metrics.setdefault(_key(delta.scope_type, delta.scope_id), set()).add(delta.metric)
-        for key, names in metrics.items():
+        for key, bins in scopes.items():
+            names = set().union(*bins.values())
             known = self._scopes.get(key) or self._partition.cache[key]
             if known is not None:
                 names = names.union(known.counters.names)
