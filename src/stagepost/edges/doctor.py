@@ -28,6 +28,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, Off
 
 from stagepost.edges.admin import CONFIGS, TopicSpec, check_topics, plan_topics
 from stagepost.edges.errors import EdgeError
+from stagepost.edges.mirror import too_old
 from stagepost.edges.ports import Mirror, decode_committed
 from stagepost.edges.producers import KafkaProducer
 from stagepost.edges.tail import READER, record_of
@@ -50,8 +51,6 @@ SKEW_S = 2.0
 
 _FRESH_S = 20.0
 """A working ``journey`` writes every 5 s; where the newest record is older, the broker's clock cannot be told by it."""
-
-REDIS_LEAST = (6, 2)
 
 _ENOUGH = 50
 """Deliveries of a provider after which an open or a click should have been seen."""
@@ -448,11 +447,10 @@ def missing_rights(operations: Collection[AclOperation]) -> list[str]:
 
 def redis_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
     """From the answer to INFO."""
-    text = str(info.get("redis_version", "0"))
-    version = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-    enough = version >= REDIS_LEAST
+    text = str(info.get("redis_version", "0.0"))
+    old = too_old("redis", text) is not None
     yield Finding(
-        "redis", Status.OK if enough else Status.FAIL, f"version {text}", "" if enough else "6.2 or later is needed"
+        "redis", Status.FAIL if old else Status.OK, f"version {text}", "6.2 or later is needed" if old else ""
     )
     policy = str(info.get("maxmemory_policy", "not told"))
     yield Finding(
