@@ -45,6 +45,11 @@ class Figure:
         """Events per second of one core."""
         return 1e6 / self.median_us
 
+    @property
+    def per_s(self) -> float:
+        """Events per second by the clock on the wall."""
+        return 1e6 / statistics.median(self.wall_us)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "events": self.events,

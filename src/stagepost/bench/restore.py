@@ -59,11 +59,6 @@ class RestoreReport:
     redis: str
     cores_apart: bool
 
-    @staticmethod
-    def per_s(figure: Figure) -> float:
-        """By the clock on the wall."""
-        return 1e6 / sorted(figure.wall_us)[len(figure.wall_us) // 2]
-
     def as_json(self) -> dict[str, Any]:
         figures = {"reader": self.reader, "restore": self.restore}
         return {
@@ -75,7 +70,7 @@ class RestoreReport:
             "contacts": self.contacts,
             "state_bytes": round(self.state_bytes),
             **{
-                name: {**figure.as_json(), "per_s": round(self.per_s(figure)), "goal_per_s": GOALS[name]}
+                name: {**figure.as_json(), "per_s": round(figure.per_s), "goal_per_s": GOALS[name]}
                 for name, figure in figures.items()
             },
         }

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from stagepost.bench import usage
 from stagepost.bench.usage import Sample, Taken
-from stagepost.edges.admin import admin_client, create_topics, topic_specs
+from stagepost.edges.admin import admin_client, create_topics, delete_topics, topic_specs
 from stagepost.edges.cleanup import remove_from_kafka, remove_from_redis
 from stagepost.edges.consumers import STATE_READER
 from stagepost.edges.local_kafka import LocalKafka
@@ -106,9 +106,7 @@ class Rig:
     ) -> None:
         try:
             if self._given_kafka is not None:
-                self.remove_topics(
-                    name for name in self.admin.list_topics(timeout=10).topics if name.startswith(PREFIX)
-                )
+                self.remove_topics(lambda name: name.startswith(PREFIX))
                 remove_from_kafka(self.admin, self.names, _ROLES)
             if self._given_redis is not None:
                 self.empty_redis()
@@ -146,23 +144,16 @@ class Rig:
             found: Mapping[str, Any] = client.info("server")
         return str(found.get("redis_version", "unknown"))
 
-    def make_topics(self, names: Iterable[str], config: Mapping[str, str] | None = None) -> None:
+    def make_topics(self, names: Iterable[str]) -> None:
         """New topics of ``PARTITIONS`` partitions."""
-        wanted = [NewTopic(name, PARTITIONS, 1, config=dict(config or {})) for name in names]
+        wanted = [NewTopic(name, PARTITIONS, 1) for name in names]
         if wanted:
             for future in self.admin.create_topics(wanted, operation_timeout=20).values():
                 future.result()
 
-    def remove_topics(self, names: Iterable[str]) -> None:
-        """Delete topics; what is not there is passed over."""
-        wanted = list(names)
-        if wanted:
-            for future in self.admin.delete_topics(wanted, operation_timeout=20).values():
-                try:
-                    future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                        raise
+    def remove_topics(self, ours: Callable[[str], bool]) -> None:
+        """Delete those topics of the broker that are ``ours`` by their name."""
+        delete_topics(self.admin, [name for name in self.admin.list_topics(timeout=_ANSWER_S).topics if ours(name)])
 
     def producer(self) -> Producer:
         """For what has to lie in a topic before anything is measured: partitioned as companies should."""

@@ -156,7 +156,7 @@ def add_to(app: typer.Typer) -> None:
             json_data(report.as_json())
             return
         rows = [
-            f"{title}: {report.per_s(figure):,.0f} a second (goal {GOALS[name]:,}), CPU {figure.median_us:.2f} us each"
+            f"{title}: {figure.per_s:,.0f} a second (goal {GOALS[name]:,}), CPU {figure.median_us:.2f} us each"
             for name, title, figure in (
                 ("reader", "state records from the topic", report.reader),
                 ("restore", "contacts into Redis, wipe included", report.restore),
@@ -241,10 +241,9 @@ def _journey_table(report: JourneyReport) -> str:
     for name, row in report.rows.items():
         figure = row.figure
         span = f"{figure.median_us:.1f} ({min(figure.cpu_us):.1f} to {max(figure.cpu_us):.1f})"
-        wall = 1e6 / sorted(figure.wall_us)[len(figure.wall_us) // 2]
         shown = "" if name in (FLOOR, JOURNEY) else f"{ratios[name]:.2f}"
         peak = max(row.peak_bytes) / 1e6
-        lines.append(f"{TITLES[name]:{width}} {span:>24} {wall:>16,.0f} {peak:>8.0f} {shown:>15}")
+        lines.append(f"{TITLES[name]:{width}} {span:>24} {figure.per_s:>16,.0f} {peak:>8.0f} {shown:>15}")
     lines += [f"{TITLES[name]}: left out: {reason.splitlines()[0]}" for name, reason in report.skipped.items()]
     lines += [
         f"journey takes {ratios[JOURNEY]:.1f} times the CPU of consume + decode; two processes on both cores do "
