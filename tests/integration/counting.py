@@ -1,7 +1,8 @@
 """A small Stateful processor for tests of the runner, and a worker process around it.
 
 Every record adds one to its contact and gives a transition ``contact n id``; an id that begins with ``timer`` also sets
-a timer one second of the partition clock later, which gives ``contact timer id``. The packed state is JSON.
+a timer one second of the partition clock later, which gives ``contact timer id``, and one that begins with ``gone``
+leaves a tombstone, gives ``contact gone id``, and the count begins anew. The packed state is JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
 from stagepost.events import Rejected
 
 TIMER = 1_000_000
+
+_NEW = {"n": 0, "due": None, "timer": None}
 
 
 @dataclass
@@ -119,15 +122,15 @@ class Counting:
     def plan(self, partition: CountingPartition, batch: CountingBatch) -> PartitionPlan | None:
         if not batch.records and not batch.due and batch.refused is None:
             return None
-        states: dict[str, dict[str, Any]] = {}
+        states: dict[str, dict[str, Any] | None] = {}
         emits: list[Emit] = []
         if batch.refused is not None:
             emits.append(dead_letter(batch.refused[0], Topic.EVENTS_DLQ, "", "", [batch.refused[1]]))
 
         def state_of(contact: str) -> dict[str, Any]:
-            if contact not in states:
-                states[contact] = dict(partition.cache[contact] or {"n": 0, "due": None, "timer": None})
-            return states[contact]
+            before = states[contact] if contact in states else partition.cache[contact]
+            states[contact] = state = dict(before or _NEW)
+            return state
 
         def emit(*words: object) -> None:
             emits.append(Emit(Topic.TRANSITIONS, str(words[0]).encode(), " ".join(map(str, words)).encode()))
@@ -138,6 +141,10 @@ class Counting:
             state.update(due=None, timer=None)
         for record in batch.records:
             contact, event = (record.key or b"").decode(), (record.value or b"").decode()
+            if event.startswith("gone"):
+                emit(contact, "gone", event)
+                states[contact] = None
+                continue
             state = state_of(contact)
             state["n"] += 1
             emit(contact, state["n"], event)
@@ -149,8 +156,10 @@ class Counting:
             next_offset=batch.next_offset,
             clock=batch.clock,
             emits=tuple(emits),
-            states={contact: json.dumps(state).encode() for contact, state in states.items()},
-            due={contact: state["due"] for contact, state in states.items()},
+            states={
+                contact: None if state is None else json.dumps(state).encode() for contact, state in states.items()
+            },
+            due={contact: None if state is None else state["due"] for contact, state in states.items()},
             entries=states,
             counts=Counter({("events_applied_total",): len(batch.records)}),
         )

@@ -18,9 +18,8 @@ from itertools import count
 from typing import Any
 
 import structlog
-from tests.integration.counting import runner_config
+from tests.integration.counting import Counting, runner_config
 from tests.simulator.invariants import GROUP, Observer, Sent, Violation, require
-from tests.simulator.processor import Ending
 from tests.simulator.variants import Variant
 
 from stagepost.edges.applier import Applications
@@ -144,7 +143,7 @@ class Process:
                 transaction_timeout_s=TRANSACTION_S,
                 delete_retention_s=RETENTION_S,
             ),
-            Ending(cache=world.cache),
+            Counting(cache=world.cache),
             self.log,
             _Port(self, "mirror", world.mirror),  # type: ignore[arg-type]
             _Counts(world.happened),
