@@ -14,17 +14,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from stagepost.bench import usage
 from stagepost.bench.measure import Figure
 from stagepost.edges.admin import admin_client, create_topics, topic_specs
+from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_servers import HOST, LocalServerError, free_ports, wait_until
-from stagepost.edges.processes import Child, ProcessGroup, role_command
+from stagepost.edges.processes import ProcessGroup, role_command
 from stagepost.edges.producers import COMMON
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Topic
@@ -33,7 +34,6 @@ from stagepost.events import rfc3339
 PARTITIONS = 8
 _LOOK_S = 0.02
 _GIVE_UP_S = 300.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 Bodies = Sequence[tuple[int, bytes]]
 """Webhook posts: when they arrived, in micros, and what they hold."""
@@ -52,7 +52,7 @@ def measure_end_to_end(
     bodies: Bodies, events: int, rounds: int, progress: Callable[[int, int], None] = lambda done, of: None
 ) -> EndToEnd:
     """Both jobs ``rounds`` times in turn. Without a broker, or a system that tells CPU times, it is skipped."""
-    if not Path("/proc/self/stat").exists():
+    if not usage.readable():
         return EndToEnd(skipped="the CPU time of another process is read from /proc, which this system lacks")
     plain: list[tuple[float, float]] = []
     worker: list[tuple[float, float]] = []
@@ -113,14 +113,18 @@ def _worker(group: ProcessGroup, admin: AdminClient, place: _Place, bodies: Bodi
     child.send(signal.SIGSTOP)
     try:
         _lay(place, bodies)
-        cpu_began, began = _cpu_s(child), time.perf_counter()
+        cpu_began, began = usage.cpu_s([child.pid]), time.perf_counter()
     finally:
         child.send(signal.SIGCONT)
-    while _committed(place) < len(bodies):
-        if child.poll() is not None or time.perf_counter() - began > _GIVE_UP_S:
-            raise LocalServerError(f"the worker ended or hangs:\n{child.tail()}")
-        time.sleep(_LOOK_S)
-    taken = _cpu_s(child) - cpu_began, time.perf_counter() - began
+    offsets = GroupOffsets({"bootstrap.servers": place.bootstrap}, place.names.group("normalise"))
+    try:
+        while _committed(offsets, place) < len(bodies):
+            if child.poll() is not None or time.perf_counter() - began > _GIVE_UP_S:
+                raise LocalServerError(f"the worker ended or hangs:\n{child.tail()}")
+            time.sleep(_LOOK_S)
+        taken = usage.cpu_s([child.pid]) - cpu_began, time.perf_counter() - began
+    finally:
+        offsets.close()
     child.stop(30)
     return taken
 
@@ -131,11 +135,6 @@ def _ready(port: int) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-def _cpu_s(child: Child) -> float:
-    fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _lay(place: _Place, bodies: Bodies) -> None:
@@ -149,13 +148,9 @@ def _lay(place: _Place, bodies: Bodies) -> None:
         raise LocalServerError("the broker did not take the bodies within 60 s")
 
 
-def _committed(place: _Place) -> int:
-    consumer = Consumer({"bootstrap.servers": place.bootstrap, "group.id": place.names.group("normalise")})
-    try:
-        parts = [TopicPartition(place.names.full(Topic.RAW), number) for number in range(PARTITIONS)]
-        return sum(max(0, part.offset) for part in consumer.committed(parts, timeout=10))
-    finally:
-        consumer.close()
+def _committed(offsets: GroupOffsets, place: _Place) -> int:
+    found = offsets.of(place.names.full(Topic.RAW), range(PARTITIONS), 10)
+    return sum(offset for offset, _ in found.values())
 
 
 def _plain_loop(place: _Place, bodies: int) -> tuple[float, float]:

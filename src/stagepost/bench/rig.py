@@ -27,6 +27,7 @@ from stagepost.bench.usage import Sample, Taken
 from stagepost.edges.admin import admin_client, create_topics, delete_topics, topic_specs
 from stagepost.edges.cleanup import remove_from_kafka, remove_from_redis
 from stagepost.edges.consumers import STATE_READER
+from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_redis import start_local_redis
 from stagepost.edges.processes import Child, ProcessGroup
@@ -84,7 +85,7 @@ class Rig:
         # Nothing of the user's own settings reaches what is measured.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STAGEPOST_")}
         self.group = ProcessGroup(environment=inherited)
-        self._asking: dict[str, Consumer] = {}
+        self._asking: dict[str, GroupOffsets] = {}
         """By group."""
 
     def __enter__(self) -> Self:
@@ -162,21 +163,14 @@ class Rig:
         )
 
     def committed(self, group: str, topic: str) -> int:
-        """Sum of the committed offsets of a group, which in a fresh topic is the number of its events that are done.
-
-        Asked by a consumer that joins nothing: librdkafka 2.16 ends the process (a segmentation fault in
-        ``rd_kafka_cgrp_op``) when a broker that loads its groups answers the same question of an AdminClient.
-        """
+        """Sum of the committed offsets of a group, which in a fresh topic is the number of its events that are done."""
         asking = self._asking.get(group)
         if asking is None:
-            settings = {"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0}
-            # Not only what is decided: an answer that waits for the end of a transaction would come late.
-            asking = self._asking[group] = Consumer({**settings, "isolation.level": "read_uncommitted"})
-        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+            asking = self._asking[group] = GroupOffsets({"bootstrap.servers": self.bootstrap}, group)
         deadline = time.monotonic() + _ANSWER_S
         while True:
             try:
-                return sum(max(0, place.offset) for place in asking.committed(places, _ANSWER_S))
+                return sum(offset for offset, _ in asking.of(topic, range(PARTITIONS), _ANSWER_S).values())
             except KafkaException:
                 # A broker that has just been asked for its first group loads what it knows of groups.
                 if time.monotonic() > deadline:

@@ -25,6 +25,9 @@ MAX_REPLICATION = 3
 _ANSWER_S = 5.0
 """For one answer of the cluster."""
 
+_GROUPS_S = 10.0
+"""For their coordinators."""
+
 _CREATION_S = 30.0
 """For all topics to be made and led."""
 
@@ -227,6 +230,17 @@ def delete_topics(client: AdminClient, names: Collection[str]) -> None:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
+
+
+def group_members(client: AdminClient, groups: Sequence[str]) -> dict[str, int]:
+    """How many members each group has. Raises KafkaException when no broker answers."""
+    members = {}
+    for name, future in client.describe_consumer_groups(list(groups), request_timeout=_GROUPS_S).items():
+        try:
+            members[name] = len(future.result().members)
+        except KafkaException:  # a group that does not exist is an error since Kafka 4
+            members[name] = 0
+    return members
 
 
 def _expected_count(spec: TopicSpec, counts: Mapping[Topic, int]) -> int | None:

@@ -18,7 +18,6 @@ from typing import Any
 import redis
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaException,
     TopicCollection,
@@ -26,8 +25,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, OffsetSpec, ResourceType
 
-from stagepost.edges.admin import CONFIGS, TopicSpec, check_topics, plan_topics
+from stagepost.edges.admin import CONFIGS, TopicSpec, check_topics, group_members, plan_topics
 from stagepost.edges.errors import EdgeError
+from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.mirror import too_old
 from stagepost.edges.ports import Mirror, decode_committed
 from stagepost.edges.producers import KafkaProducer
@@ -221,16 +221,13 @@ class Doctor:
     def groups(self) -> Iterator[Finding]:
         """Who reads, and whether committed offsets are the workers' own."""
         names = {role: self._names.group(role) for role in (*_GROUPS, "notify")}
-        answers = self._admin.describe_consumer_groups(list(names.values()), request_timeout=_ASK_S)
+        members = group_members(self._admin, list(names.values()))
         for role, name in names.items():
-            try:
-                members = len(answers[name].result().members)
-            except KafkaException:  # a group that does not exist is an error since Kafka 4
-                members = 0
-            status, hint = (Status.OK, "") if members else (Status.WARN, f"stagepost run {role}")
-            yield Finding("groups", status, f"{name}: {members} members", hint)
+            status, hint = (Status.OK, "") if members[name] else (Status.WARN, f"stagepost run {role}")
+            yield Finding("groups", status, f"{name}: {members[name]} members", hint)
         for role, topic in _GROUPS.items():
-            moved = [p for p, (offset, metadata) in self._committed(role, topic).items() if _moved(offset, metadata)]
+            committed = self._committed(role, topic)
+            moved = [p for p, (offset, metadata) in committed.items() if decode_committed(offset, metadata).seq is None]
             if moved:
                 places = ", ".join(map(str, sorted(moved)))
                 yield Finding(
@@ -246,7 +243,7 @@ class Doctor:
         newest = self._newest_controls()
         lost = []
         for partition, (offset, metadata) in sorted(committed.items()):
-            seq = decode_committed(offset, metadata).seq if offset >= 0 else None
+            seq = decode_committed(offset, metadata).seq
             if seq is not None and partition in newest and newest[partition] < seq:
                 lost.append(f"{partition} (batch {newest[partition]} of {seq})")
         if lost:
@@ -346,14 +343,17 @@ class Doctor:
             return None
 
     def _committed(self, role: str, topic: Topic) -> dict[int, tuple[int, str | None]]:
-        asked = ConsumerGroupTopicPartitions(self._names.group(role))
+        name = self._names.full(topic)
+        known = self._admin.list_topics(timeout=_ASK_S).topics.get(name)
+        if known is None:
+            return {}
+        offsets = GroupOffsets(self._settings, self._names.group(role))
         try:
-            [answer] = self._admin.list_consumer_group_offsets([asked], request_timeout=_ASK_S).values()
-            found = answer.result(_ASK_S).topic_partitions
+            return offsets.of(name, known.partitions, _ASK_S)
         except KafkaException:
             return {}
-        name = self._names.full(topic)
-        return {each.partition: (each.offset, each.metadata) for each in found if each.topic == name}
+        finally:
+            offsets.close()
 
     def _ends(self, topics: Collection[Topic]) -> dict[tuple[str, int], Ends]:
         known = self._admin.list_topics(timeout=_ASK_S).topics
@@ -532,7 +532,3 @@ def skew_finding(whose: str, ahead_s: float) -> Finding:
     return Finding(
         "clocks", Status.WARN, f"{whose}: {abs(ahead_s):.1f} s {where} this machine", "run NTP on all of them"
     )
-
-
-def _moved(offset: int, metadata: str | None) -> bool:
-    return offset >= 0 and decode_committed(offset, metadata).seq is None

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from stagepost.edges.admin import topic_settings
+from stagepost.edges.admin import missing_topics, topic_settings
 from stagepost.edges.errors import EdgeError, MissingTopics
+from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.ports import Mirror
 from stagepost.edges.producers import COMMON
 from stagepost.edges.tail import Tail
@@ -113,11 +114,16 @@ class Eraser:
         self._names = names
         self._mirror = mirror
         self._admin = AdminClient({"log_level": 0, **self._settings}, logger=_LOGGER)
+        self._offsets = GroupOffsets(self._settings, names.group("journey"))
+
+    def close(self) -> None:
+        self._offsets.close()
 
     def publish(self, contact: str, value: bytes) -> Published:
         """Returns once every replica in sync has the event. Raises MissingTopics, NotPublished, KafkaException."""
         name = self._names.full(Topic.EVENTS)
-        self._require([Topic.EVENTS])
+        if missing := missing_topics(self._admin, [name]):
+            raise MissingTopics(missing)
         answers: list[tuple[KafkaError | None, Message]] = []
         own = {"enable.idempotence": True, "message.timeout.ms": int(_ASK_S * 1000)}
         producer = Producer({**COMMON, **self._settings, **own}, logger=_LOGGER)
@@ -135,14 +141,12 @@ class Eraser:
 
     def applied(self, published: Published) -> bool:
         """Whether the ``journey`` role has committed beyond the event."""
-        place = TopicPartition(self._names.full(Topic.EVENTS), published.partition)
-        asked = ConsumerGroupTopicPartitions(self._names.group("journey"), [place])
         try:
-            [answer] = self._admin.list_consumer_group_offsets([asked], request_timeout=_ASK_S).values()
-            [found] = answer.result(_ASK_S).topic_partitions
+            found = self._offsets.of(self._names.full(Topic.EVENTS), [published.partition], _ASK_S)
         except KafkaException:
             return False
-        return bool(found.error is None and found.offset > published.offset)
+        offset, _ = found.get(published.partition, (-1, None))
+        return offset > published.offset
 
     def mirrored(self, published: Published) -> bool:
         """Whether the mirror has the erasure: the marker, no timer but its own, no story."""
@@ -174,17 +178,8 @@ class Eraser:
         """By key of ``journey.contacts``, and whether the end of the partition was read."""
         newest: dict[str, bytes | None] = {}
         tail = Tail(self._settings, self._names, (Topic.CONTACTS,), contact.encode())
-        heard, read = time.monotonic(), 0
         try:
-            size = tail.size()
-            while not tail.at_end():
-                records = tail.read(_PIECE, 0.5)
-                if records:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > _ASK_S:
-                    break
-                read += len(records)
-                progress(min(read, size), size)
+            for records in tail.to_end(_PIECE, _ASK_S, progress):
                 for record in records:
                     key = (record.key or b"").decode(errors="replace")
                     # The name of a journey has no slash, so what follows the first one is the contact.
@@ -229,12 +224,6 @@ class Eraser:
                 return False
             time.sleep(_LOOK_S)
         return True
-
-    def _require(self, topics: Sequence[Topic]) -> None:
-        known = self._admin.list_topics(timeout=_ASK_S).topics
-        missing = [name for topic in topics if (name := self._names.full(topic)) not in known]
-        if missing:
-            raise MissingTopics(missing)
 
 
 def remains_of(topic: str, settings: Mapping[str, str], at: int) -> Remains:

@@ -5,7 +5,6 @@ Reads the contact's partition of both topics from the beginning, as nobody's mem
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,6 @@ MOST = 10_000
 
 _BATCH = 5_000
 _SILENT_S = 15.0
-"""Without a record and without the end: a broker that is away, or an open transaction."""
 
 _decode = msgspec.json.Decoder(Transition).decode
 
@@ -43,22 +41,14 @@ def past_of(contact: str, settings: Mapping[str, Any], prefix: str, progress: Ca
     past, key = Past(), contact.encode()
     tail = Tail(settings, TopicNames(prefix), (Topic.EVENTS, Topic.TRANSITIONS), key)
     try:
-        size, read, heard = tail.size(), 0, time.monotonic()
-        while not tail.at_end():
-            records = tail.read(_BATCH, 0.5)
-            if records:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENT_S:
-                return past
-            read += len(records)
-            progress(read, max(size, read))
+        for records in tail.to_end(_BATCH, _SILENT_S, progress):
             for record in records:
                 if record.key == key:
                     _take(past, record)
+        past.whole = tail.at_end()
+        return past
     finally:
         tail.close()
-    past.whole = True
-    return past
 
 
 def _take(past: Past, record: Record) -> None:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from stagepost.edges.admin import group_members
 from stagepost.edges.errors import Stop
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.ports import (
@@ -245,15 +246,7 @@ class Repartition:
     def _members(self) -> dict[str, int]:
         """Groups that have members, and how many."""
         names = [self._names.group(role) for role in ROLES]
-        found = {}
-        for name, future in self._admin.describe_consumer_groups(names, request_timeout=_ASK_S).items():
-            try:
-                members = len(future.result().members)
-            except KafkaException:  # a group that does not exist is an error since Kafka 4
-                continue
-            if members:
-                found[name] = members
-        return found
+        return {name: members for name, members in group_members(self._admin, names).items() if members}
 
     def _refuse_members(self) -> None:
         members = self._members()

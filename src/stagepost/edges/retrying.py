@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
+from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.producers import KafkaProducer
 from stagepost.edges.scan import Scanner
 from stagepost.edges.topics import TopicNames
@@ -48,7 +48,7 @@ class Retrier:
     def __init__(self, settings: Mapping[str, Any], names: TopicNames, scanner: Scanner) -> None:
         self._names = names
         self._scanner = scanner
-        self._admin = AdminClient(dict(settings))
+        self._offsets = {topic: GroupOffsets(settings, names.group(role)) for topic, role in _ROLES.items()}
         identity = names.transactional_id("dlq", uuid.uuid4().hex[:12])
         self._producer = KafkaProducer({**settings, "transaction.timeout.ms": 60_000}, identity, names, Topic.RAW)
 
@@ -105,6 +105,8 @@ class Retrier:
 
     def close(self) -> None:
         self._producer.discard()
+        for offsets in self._offsets.values():
+            offsets.close()
 
     def _places(self, topic: Topic, sent: Collection[str], since: int, deadline: float) -> dict[int, int] | None:
         """Where the records that were sent back lie: the last offset of each partition. None: not all are to be seen.
@@ -123,15 +125,11 @@ class Retrier:
         """Whether the role has committed beyond ``places``."""
         if places is None:
             return False
-        asked = [TopicPartition(self._names.full(topic), partition) for partition in places]
-        group = ConsumerGroupTopicPartitions(self._names.group(_ROLES[topic]), asked)
         try:
-            [answer] = self._admin.list_consumer_group_offsets([group]).values()
-            found = answer.result(_CALL_S).topic_partitions
+            found = self._offsets[topic].of(self._names.full(topic), places, _CALL_S)
         except KafkaException:
             return False
-        committed = {place.partition: place.offset for place in found}
-        return all(committed.get(partition, -1) > offset for partition, offset in places.items())
+        return all(partition in found and found[partition][0] > offset for partition, offset in places.items())
 
 
 def _pieces(letters: Sequence[DeadLetter]) -> list[list[DeadLetter]]:

@@ -6,7 +6,8 @@ Without a group, so nothing is committed and nobody is disturbed. What the demo 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -68,6 +69,21 @@ class Tail:
             elif of_kafka(error, "reading topics") is None:
                 raise KafkaException(error)
         return records
+
+    def to_end(self, piece: int, silent_s: float, progress: Callable[[int, int], None]) -> Iterator[Sequence[Record]]:
+        """All records up to the end of every partition, up to ``piece`` at a time. It stops, not ``at_end``, after
+        ``silent_s`` without any: the broker is away, or a transaction is open. ``progress``: records read, of about how
+        many."""
+        size, read, heard = self.size(), 0, time.monotonic()
+        while not self.at_end():
+            records = self.read(piece, 0.5)
+            if records:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > silent_s:
+                return
+            read += len(records)
+            progress(min(read, size), size)
+            yield records
 
     def size(self) -> int:
         """How many offsets lie in what is read, as of now."""
