@@ -6,15 +6,15 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stagepost.cli.explain import Known, add_history, cause_text, from_redis, move_text, standing_json, told_json
+from stagepost.cli.explain import Known, cause_text, from_redis, move_text, read_history, standing_json, told_json
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.erasing import Eraser, Progress, Published, Remains
@@ -167,14 +167,10 @@ def _contact(contact: str | None, address: str | None, settings: Settings) -> st
 
 @contextmanager
 def _eraser(settings: Settings) -> Iterator[Eraser]:
-    from confluent_kafka import KafkaException
-
     from stagepost.wiring import eraser
 
-    try:
-        yield eraser(settings)
-    except KafkaException as error:
-        raise Failure(f"{settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
+    with kafka_failures(settings.kafka.bootstrap_servers), closing(eraser(settings)) as opened:
+        yield opened
 
 
 def _report(published: Published, progress: Progress | None, remains: list[Remains], as_json: bool) -> None:
@@ -284,20 +280,13 @@ def _whole(who: str, settings: Settings) -> dict[str, Any] | None:
     import msgspec
 
     from stagepost.edges.errors import MissingTopics
-    from stagepost.edges.past import past_of
     from stagepost.events import rfc3339
-    from stagepost.wiring import kafka_settings
 
     known = from_redis(who, settings)
+    past = read_history(who, settings)
+    moves = past.moves or ([] if known is None else known.moves)
     with _eraser(settings) as eraser:
         try:
-            if known is None:
-                with progress_bar("reading") as progress:
-                    past = past_of(who, kafka_settings(settings).base(), settings.prefix, progress)
-                events, moves, whole = past.events, past.moves, past.whole
-            else:
-                add_history(known, who, settings)
-                events, moves, whole = known.events, list(known.moves), True
             with progress_bar("journey.contacts") as progress:
                 records = eraser.membership_records(who, progress)
         except MissingTopics as error:
@@ -306,15 +295,15 @@ def _whole(who: str, settings: Settings) -> dict[str, Any] | None:
         others = [
             each for each in eraser.remains(now) if each.topic.removeprefix(settings.prefix).startswith("email.raw")
         ]
-    if known is None and not events and not moves and not records:
+    if known is None and not past.events and not moves and not records:
         return None
     return {
         "contact": who,
         "state": None if known is None else _plain(known.state),
-        "events": [{**msgspec.to_builtins(event), "at": rfc3339(at)} for event, at in events],
+        "events": [{**msgspec.to_builtins(event), "at": rfc3339(at)} for event, at in past.events],
         "transitions": [msgspec.structs.asdict(move) for move in moves],
         "memberships": [msgspec.json.decode(value) for value in records],
-        "whole": whole,
+        "whole": past.whole,
         "not_searched": [
             {"topic": each.topic, "kept_until": None if each.until is None else rfc3339(each.until)} for each in others
         ],

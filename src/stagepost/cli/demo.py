@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave
+from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave
 
 ABOUT = """\
 stagepost demo starts a broker, a Redis and the roles normalise, journey, rollup and notify as processes of their own,
@@ -85,8 +85,6 @@ def add_to(app: typer.Typer) -> None:
             data(ABOUT.rstrip())
             return
         for_s = _seconds(for_)
-        from confluent_kafka import KafkaException
-
         from stagepost.demo.stage import JOURNEYS, Refused, Servers
         from stagepost.demo.supervisor import Request, RoleFailed, run_demo
         from stagepost.demo.view import screen_on
@@ -96,11 +94,10 @@ def add_to(app: typer.Typer) -> None:
         servers = Servers(kafka, redis, port, keep, reuse, librdkafka)
         screen = screen_on(sys.stderr if as_json else sys.stdout, "NO_COLOR" not in os.environ)
         try:
-            outcome = run_demo(Request(servers, seed, for_s), screen)
+            with kafka_failures(kafka):
+                outcome = run_demo(Request(servers, seed, for_s), screen)
         except (Refused, RoleFailed) as error:
             raise Failure(str(error)) from error
-        except KafkaException as error:
-            raise Failure(f"{kafka}: {error.args[0].str()}") from error
         finally:
             screen.close()
         if as_json:

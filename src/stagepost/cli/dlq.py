@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, load_from
-from stagepost.cli.output import FAILED, PARTLY, Failure, complain, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import (
+    FAILED,
+    PARTLY,
+    Failure,
+    complain,
+    data,
+    json_data,
+    kafka_failures,
+    leave,
+    note,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from stagepost.edges.scan import Scanner
@@ -165,8 +176,6 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def _opened(config: Path | None, kafka: str | None, prefix: str | None) -> Iterator[tuple[Scanner, tuple[Any, Any]]]:
     """A scanner of the installation, and what makes further clients."""
-    from confluent_kafka import KafkaException
-
     from stagepost.edges.scan import Scanner
     from stagepost.edges.topics import TopicNames
     from stagepost.wiring import kafka_settings
@@ -175,9 +184,8 @@ def _opened(config: Path | None, kafka: str | None, prefix: str | None) -> Itera
     base, names = kafka_settings(settings).base(), TopicNames(settings.prefix)
     scanner = Scanner(base, names)
     try:
-        yield scanner, (base, names)
-    except KafkaException as error:
-        raise Failure(f"{settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
+        with kafka_failures(settings.kafka.bootstrap_servers):
+            yield scanner, (base, names)
     finally:
         scanner.close()
 

@@ -12,9 +12,21 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, PARTLY, complain, counted, data, json_data, leave, progress_bar
+from stagepost.cli.output import (
+    FAILED,
+    PARTLY,
+    Failure,
+    complain,
+    counted,
+    data,
+    json_data,
+    kafka_failures,
+    leave,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
+    from stagepost.edges.past import Past
     from stagepost.engine.story import Told
     from stagepost.events import Event
     from stagepost.journey.compile import Program
@@ -79,7 +91,8 @@ def add_to(app: typer.Typer) -> None:
             complain(f"{contact}: nothing is known of this contact")
             leave(FAILED)
         if history:
-            add_history(known, contact, settings)
+            past = read_history(contact, settings)
+            known.events, known.moves = past.events, past.moves or known.moves
         _print(known, contact, journey, as_json)
         if bad.count:
             complain(f"{counted(bad.count, 'line')} skipped")
@@ -135,17 +148,20 @@ def from_redis(contact: str, settings: Settings) -> Known | None:
     return Known(state, program, running.clock, reader.story(partition, contact), stored)
 
 
-def add_history(known: Known, contact: str, settings: Settings) -> None:
+def read_history(contact: str, settings: Settings) -> Past:
+    """What Kafka still has of the contact; says so where that is not all."""
+    from stagepost.edges.errors import MissingTopics
     from stagepost.edges.past import past_of
     from stagepost.wiring import kafka_settings
 
-    with progress_bar("reading") as progress:
-        past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
+    with kafka_failures(settings.kafka.bootstrap_servers), progress_bar("reading") as progress:
+        try:
+            past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
+        except MissingTopics as error:
+            raise Failure(str(error)) from error
     if not past.whole:
         complain("the history is not whole: the broker stopped answering, or a transaction is open")
-    known.events = past.events
-    if past.moves:
-        known.moves = past.moves
+    return past
 
 
 def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> None:

@@ -18,6 +18,17 @@ class Failure(Exception):
     """A verb cannot go on: what, where, and how to mend it. Ends the process with code 1."""
 
 
+@contextmanager
+def kafka_failures(servers: str) -> Iterator[None]:
+    """What Kafka refuses or does not answer becomes a failure that names the brokers."""
+    from confluent_kafka import KafkaException
+
+    try:
+        yield
+    except KafkaException as error:
+        raise Failure(f"{servers}: {error.args[0].str()}") from error
+
+
 def data(text: str) -> None:
     """One line of what was asked for."""
     typer.echo(text)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave, note, progress_bar
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,13 +32,11 @@ def add_to(app: typer.Typer) -> None:
 
         Example: stagepost repartition --partitions 24 --dry-run
         """
-        from confluent_kafka import KafkaException
-
         from stagepost.engine.repartition import NotAtRest
         from stagepost.wiring import repartition_of
 
         settings = load_from(config, kafka, redis, prefix).settings
-        with progress_bar("partitions") as progress:
+        with kafka_failures(settings.kafka.bootstrap_servers), progress_bar("partitions") as progress:
             work = repartition_of(settings, note, progress)
             try:
                 before = work.before(partitions)
@@ -49,8 +47,6 @@ def add_to(app: typer.Typer) -> None:
                     moved = work.would_move(partitions) if dry_run else work.run(before.partitions, partitions)
             except NotAtRest as error:
                 raise Failure(str(error)) from error
-            except KafkaException as error:
-                raise Failure(f"{settings.kafka.bootstrap_servers}: {error.args[0].str()}") from error
             finally:
                 work.close()
         if as_json:
