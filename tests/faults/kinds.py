@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import wraps
 
 import redis
 from tests.faults.arena import TRANSACTION_TIMEOUT_S, Arena
@@ -43,15 +44,23 @@ def wait_until(what: Callable[[], bool], within_s: float, why: str) -> Steps:
         yield
 
 
-def _alone(arena: Arena, server: str, steps: Steps) -> Steps:
+def _alone(server: str) -> Callable[[Fault], Fault]:
     """One fault at a time per server: one that is down cannot be asked for anything."""
-    while server in arena.harmed:
-        yield
-    arena.harmed.add(server)
-    try:
-        yield from steps
-    finally:
-        arena.harmed.discard(server)
+
+    def of(fault: Fault) -> Fault:
+        @wraps(fault)
+        def when_free(arena: Arena) -> Steps:
+            while server in arena.harmed:
+                yield
+            arena.harmed.add(server)
+            try:
+                yield from fault(arena)
+            finally:
+                arena.harmed.discard(server)
+
+        return when_free
+
+    return of
 
 
 def kill(arena: Arena) -> Steps:
@@ -86,23 +95,17 @@ def _asleep_until_replaced(arena: Arena, name: str, fall_asleep: Callable[[], No
         arena.signal(name, signal.SIGCONT)
 
 
+@_alone("Redis")
 def flushall(arena: Arena) -> Steps:
     """Redis loses all it has."""
-    return _alone(arena, "Redis", _flushall(arena))
-
-
-def _flushall(arena: Arena) -> Steps:
     with _redis(arena) as client:
         client.flushall()
     yield
 
 
+@_alone("Redis")
 def rollback(arena: Arena) -> Steps:
     """Redis comes back as it was when it was last dumped, some faults ago."""
-    return _alone(arena, "Redis", _rollback(arena))
-
-
-def _rollback(arena: Arena) -> Steps:
     if not arena.dumps:
         arena.dumps.append(arena.redis.dump())
         yield from wait(4)
@@ -112,23 +115,17 @@ def _rollback(arena: Arena) -> Steps:
     arena.dumps.append(arena.redis.dump())
 
 
+@_alone("Redis")
 def redis_kill(arena: Arena) -> Steps:
     """Redis dies and comes back empty."""
-    return _alone(arena, "Redis", _redis_kill(arena))
-
-
-def _redis_kill(arena: Arena) -> Steps:
     arena.redis.kill()
     yield from wait(arena.chance.uniform(0, 4))
     arena.redis.start()
 
 
+@_alone("Redis")
 def redis_full(arena: Arena) -> Steps:
     """Redis takes no more writes for a while."""
-    return _alone(arena, "Redis", _redis_full(arena))
-
-
-def _redis_full(arena: Arena) -> Steps:
     with _redis(arena) as client:
         client.config_set("maxmemory", 1 << 20)
         try:
@@ -137,23 +134,17 @@ def _redis_full(arena: Arena) -> Steps:
             client.config_set("maxmemory", 0)
 
 
+@_alone("Kafka")
 def broker_kill(arena: Arena) -> Steps:
     """The broker dies and is started again."""
-    return _alone(arena, "Kafka", _broker_kill(arena))
-
-
-def _broker_kill(arena: Arena) -> Steps:
     arena.kafka.kill()
     yield from wait(arena.chance.uniform(0, 2))
     arena.kafka.start()
 
 
+@_alone("Kafka")
 def broker_freeze(arena: Arena) -> Steps:
     """The broker stands still for longer than a session, at times for longer than a transaction."""
-    return _alone(arena, "Kafka", _broker_freeze(arena))
-
-
-def _broker_freeze(arena: Arena) -> Steps:
     os.kill(arena.kafka.pid, signal.SIGSTOP)
     try:
         yield from wait(arena.chance.uniform(1, 8))
@@ -161,12 +152,9 @@ def _broker_freeze(arena: Arena) -> Steps:
         os.kill(arena.kafka.pid, signal.SIGCONT)
 
 
+@_alone("Kafka")
 def full_disk(arena: Arena) -> Steps:
     """The broker cannot write, gives its folder up and ends; room is made, and it is started again."""
-    return _alone(arena, "Kafka", _full_disk(arena))
-
-
-def _full_disk(arena: Arena) -> Steps:
     if arena.disk is None:
         raise Unharmed("full-disk: the servers have no small disk, since it was not asked for alone, or not mounted")
     filler = fill(arena.disk)
