@@ -31,6 +31,10 @@ from stagepost.events import DAY, MICROS, murmur2_partition
 PREFIX = "f."
 PARTITIONS = 6
 TALLY_PARTITIONS = 2
+
+EVENT_TIME_DAYS = 9_000
+"""Before now, where the stream begins: a wave takes a month of it, so that hours of faults stay in the past."""
+
 TRANSACTION_TIMEOUT_S = int(SHORT_TIMES["transaction.timeout.ms"]) / 1000
 
 _HIT = re.compile(r"^failpoint (\w+):(\w+)$", re.MULTILINE)
@@ -155,7 +159,7 @@ class Arena:
         """Servers that a fault has for itself."""
         self._read_logs: dict[Path, int] = {}
         self.watch = Watch(self.kafka.bootstrap, self.redis.url, PREFIX, PARTITIONS)
-        self.feeder = Feeder(self.kafka.bootstrap, seed, rate, int(time.time()) * MICROS - 3650 * DAY)
+        self.feeder = Feeder(self.kafka.bootstrap, seed, rate, int(time.time()) * MICROS - EVENT_TIME_DAYS * DAY)
 
     def __enter__(self) -> Self:
         return self
