@@ -14,9 +14,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from stagepost.edges.lifeline import Lifeline
 from stagepost.edges.producers import COMMON
 from stagepost.edges.topics import TopicNames
-from stagepost.engine.plan import Emit
+from stagepost.engine.plan import Emit, Topic
 
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -50,7 +51,9 @@ class ConfirmedProducer:
             "error_cb": self._on_error,
         }
         self._broken = False
+        self._replacing = threading.Lock()
         self._producer = Producer(self._settings, logger=_LOGGER)
+        self._lifeline = Lifeline(settings, names.full(Topic.RAW))
         self._heard_at = 0.0
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="confirmations", daemon=True)
@@ -72,6 +75,7 @@ class ConfirmedProducer:
         def report(error: KafkaError | None, _: Message) -> None:
             if error is None:
                 self._heard_at = time.monotonic()
+                self._lifeline.sign()
             loop.call_soon_threadsafe(settle, error)
 
         if self._broken:
@@ -105,14 +109,28 @@ class ConfirmedProducer:
         return left
 
     def _replace(self) -> None:
-        """A fatal error ends an idempotent producer for good: what it still held is reported as failed."""
-        self._broken = False
-        old, self._producer = self._producer, Producer(self._settings, logger=_LOGGER)
-        threading.Thread(target=old.flush, args=(1.0,), name="discard-producer", daemon=True).start()
+        """A fatal error ends an idempotent producer for good, and so does knowing no broker any more: what it still
+        held is reported as failed."""
+        with self._replacing:
+            self._broken = False
+            old, self._producer = self._producer, Producer(self._settings, logger=_LOGGER)
+        threading.Thread(target=_end, args=(old,), name="discard-producer", daemon=True).start()
 
     def _on_error(self, error: KafkaError) -> None:
         self._broken = self._broken or error.fatal()
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(0.1)
+            producer = self._producer
+            producer.poll(0.1)
+            if self._lifeline.is_cut(producer):
+                _LOGGER.warning("the producer of the bridge knows no broker any more, and is replaced")
+                self._replace()
+                self._lifeline.sign()
+
+
+def _end(producer: Producer) -> None:
+    """Report what it still held, and let it go."""
+    producer.flush(1.0)
+    producer.purge()
+    producer.flush(1.0)

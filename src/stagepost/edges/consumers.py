@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stagepost.edges.errors import Drop, RecordsGone, Stop, Unstable, of_kafka
+from stagepost.edges.lifeline import Lifeline
 from stagepost.edges.ports import Bounds, Change, ChangeKind, Committed, Membership, StateRecord, decode_committed
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
@@ -50,6 +52,11 @@ STATE_READER: Mapping[str, Any] = {
 
 _CGMD = b"CGMDv2:"
 """Magic of librdkafka's serialised group metadata: then generation as int32, group, NUL, member, NUL."""
+
+
+def _close_apart(consumer: Consumer) -> None:
+    """Close in a thread: that may wait for a broker."""
+    threading.Thread(target=consumer.close, daemon=True, name="discard-consumer").start()
 
 
 @contextmanager
@@ -91,21 +98,25 @@ class KafkaIntake:
         self._ends: dict[int, int] = {}
         self._held: set[int] = set()
         self._reassign = False
+        self._assigned: tuple[int, ...] = ()
         self._changes: list[Change] = []
-        self._consumer = Consumer({**GROUP_MEMBER, **settings, "group.id": group}, logger=_LOGGER)
-        self._consumer.subscribe(
-            [self._name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._settings: dict[str, Any] = {**GROUP_MEMBER, **settings, "group.id": group}
+        self._lifeline = Lifeline(settings, self._name)
+        self._consumer = self._new_consumer()
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
         if self._reassign:
             self._assign_started()
         first = self._consumer.poll(timeout_s)
         if first is None:
+            if self._lifeline.is_cut(self._consumer):
+                self._replace()
             return ()
         messages = [first]
-        if limit > 1 and first.error() is None:
-            messages += self._consumer.consume(limit - 1, _LINGER_S)
+        if first.error() is None:
+            self._lifeline.sign()
+            if limit > 1:
+                messages += self._consumer.consume(limit - 1, _LINGER_S)
         records = []
         for message in messages:
             error = message.error()
@@ -180,6 +191,20 @@ class KafkaIntake:
     def close(self) -> None:
         self._consumer.close()
 
+    def _new_consumer(self) -> Consumer:
+        consumer = Consumer(self._settings, logger=_LOGGER)
+        consumer.subscribe([self._name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        return consumer
+
+    def _replace(self) -> None:
+        """Join the group anew with a client that finds the cluster. Nobody asks the old one any more."""
+        _LOGGER.warning("the consumer of %s knows no broker any more, and is replaced", self._name)
+        old, self._consumer = self._consumer, self._new_consumer()
+        _close_apart(old)
+        if self._assigned:
+            self._take_away(ChangeKind.LOST)
+        self._lifeline.sign()
+
     def _assign_started(self) -> None:
         """Tell librdkafka all partitions that run, each with its explicit position; the others are ours without it."""
         self._reassign = False
@@ -234,26 +259,30 @@ class KafkaIntake:
         # answer to the question for a logical offset may come after the seek and undo it (seen in 4 of 40 joins on a
         # busy machine), which skips records.
         consumer.assign([])
-        self._forget()
-        self._note(ChangeKind.ASSIGNED, partitions)
+        if consumer is self._consumer:
+            self._forget()
+            self._assigned = tuple(sorted(each.partition for each in partitions))
+            self._changes.append(Change(ChangeKind.ASSIGNED, self._assigned))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._forget()
-        self._note(ChangeKind.REVOKED, partitions)
+        if consumer is self._consumer:
+            self._take_away(ChangeKind.REVOKED)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is self._consumer:
+            self._take_away(ChangeKind.LOST)
+
+    def _take_away(self, kind: ChangeKind) -> None:
+        """Eager rebalancing takes everything at once."""
         self._forget()
-        self._note(ChangeKind.LOST, partitions)
+        self._changes.append(Change(kind, self._assigned))
+        self._assigned = ()
 
     def _forget(self) -> None:
-        """Eager rebalancing gives and takes everything at once."""
         self._next.clear()
         self._ends.clear()
         self._held.clear()
         self._reassign = False
-
-    def _note(self, kind: ChangeKind, partitions: list[TopicPartition]) -> None:
-        self._changes.append(Change(kind, tuple(sorted(each.partition for each in partitions))))
 
 
 class KafkaStateReader:
@@ -261,25 +290,36 @@ class KafkaStateReader:
 
     def __init__(self, settings: Mapping[str, Any], names: TopicNames, topic: Topic) -> None:
         self._name = names.full(topic)
-        self._position = 0
-        self._consumer = Consumer({**settings, **STATE_READER}, logger=_LOGGER)
+        self._partition = self._position = 0
+        self._settings: dict[str, Any] = {**settings, **STATE_READER}
+        self._lifeline = Lifeline(settings, self._name)
+        self._consumer = Consumer(self._settings, logger=_LOGGER)
 
     def seek(self, partition: int, offset: int) -> None:
         self._consumer.assign([TopicPartition(self._name, partition, offset)])
-        self._position = offset
+        self._partition, self._position = partition, offset
+        self._lifeline.sign()
 
     def read(self, limit: int, timeout_s: float) -> Sequence[StateRecord]:
-        records = []
+        records: list[StateRecord] = []
         # The whole of ``timeout_s`` for the first record only: a partition ends in the middle of a chunk, and waiting
         # for the rest of it took most of the time of a restore of many small partitions.
         first = self._consumer.poll(timeout_s)
-        for message in () if first is None else (first, *self._consumer.consume(limit - 1, _LINGER_S)):
+        if first is None:
+            if self._lifeline.is_cut(self._consumer):
+                _LOGGER.warning("the reader of %s knows no broker any more, and is replaced", self._name)
+                _close_apart(self._consumer)
+                self._consumer = Consumer(self._settings, logger=_LOGGER)
+                self.seek(self._partition, self._position)
+            return records
+        for message in (first, *self._consumer.consume(limit - 1, _LINGER_S)):
             error = message.error()
             offset: int = message.offset()  # type: ignore[assignment]
             if error is None:
                 _, ms = message.timestamp()
                 records.append(StateRecord(offset, ms * 1000, message.key() or b"", message.value()))
                 self._position = offset + 1
+                self._lifeline.sign()
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._position = max(self._position, offset)
             elif isinstance(routed := of_kafka(error, f"reading {self._name}"), Stop):

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any, NoReturn
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stagepost.edges.errors import TOO_LARGE, UNFIT, Abort, NewProducer, Retry, Unfit, of_kafka
+from stagepost.edges.lifeline import Lifeline
 from stagepost.edges.ports import Membership, Placed
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Emit, Topic
@@ -162,9 +164,8 @@ class KafkaProducer:
         return was
 
     def discard(self) -> None:
-        # Destroying a producer waits for its threads, which may wait for a broker that is away: not our time.
         producer, self._producer = self._producer, None  # type: ignore[assignment]
-        threading.Thread(target=producer.purge, daemon=True, name="discard-producer").start()
+        _destroy_apart(producer)
 
     def _on_error(self, error: KafkaError) -> None:
         self._disturbed = True
@@ -179,19 +180,57 @@ class KafkaPublisher:
         endless = {"enable.idempotence": True, "message.timeout.ms": 0}
         # gzip, because it is the only codec that Faust's client reads without a further library; these are few records.
         readable = {"compression.type": "gzip"}
-        self._producer = Producer({**COMMON, **settings, **endless, **readable}, logger=_LOGGER)
+        self._settings: dict[str, Any] = {**COMMON, **settings, **endless, **readable}
+        self._producer = Producer(self._settings, logger=_LOGGER)
+        self._waiting: dict[int, Emit] = {}
+        """Not acknowledged yet, oldest first."""
+        self._numbers = count()
+        self._lifeline = Lifeline(settings, names.full(Topic.ALERTS))
 
     def publish(self, emits: Sequence[Emit]) -> None:
         for emit in emits:
-            partition = _ANY if emit.partition is None else emit.partition
-            with _routed(f"publishing to {emit.topic}"):
-                self._producer.produce(
-                    self._names.full(emit.topic), emit.value, emit.key, partition, headers=list(emit.headers) or None
-                )
+            number = next(self._numbers)
+            self._waiting[number] = emit
+            self._produce(number, emit)
         self._producer.poll(0)
+        if not self._waiting:
+            self._lifeline.sign()
+        elif self._lifeline.is_cut(self._producer):
+            self._replace()
 
     def flush(self, timeout_s: float) -> int:
         return self._producer.flush(timeout_s)
+
+    def _produce(self, number: int, emit: Emit) -> None:
+        def report(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                self._waiting.pop(number, None)
+                self._lifeline.sign()
+
+        partition = _ANY if emit.partition is None else emit.partition
+        with _routed(f"publishing to {emit.topic}"):
+            self._producer.produce(
+                self._names.full(emit.topic),
+                emit.value,
+                emit.key,
+                partition,
+                headers=list(emit.headers) or None,
+                on_delivery=report,
+            )
+
+    def _replace(self) -> None:
+        """With a client that finds the cluster: what the old one still holds is sent again, in its order."""
+        _LOGGER.warning("the publisher knows no broker any more, and is replaced")
+        old, self._producer = self._producer, Producer(self._settings, logger=_LOGGER)
+        _destroy_apart(old)
+        for number, emit in list(self._waiting.items()):
+            self._produce(number, emit)
+        self._lifeline.sign()
+
+
+def _destroy_apart(producer: Producer) -> None:
+    """Destroying a producer waits for its threads, which may wait for a broker that is away: not our time."""
+    threading.Thread(target=producer.purge, daemon=True, name="discard-producer").start()
 
 
 def _report(on_placed: Callable[[Placed], None]) -> Callable[[KafkaError | None, Message], None]:

@@ -55,6 +55,9 @@ _CLOCK_JUMP_S = 60.0
 """Broker time that goes back by more than this, or is as far ahead of this machine's: one of the clocks is wrong, and
 timers fire by the broker's. Machines that ask for the time differ by milliseconds."""
 
+_RESTORE_TURN_S = 1.0
+"""Of one turn, for steps of restores."""
+
 _CLOSE_S = 3.0
 """For each of mirror, publisher and group when the process ends: together within the 10 s of a clean stop."""
 
@@ -317,6 +320,7 @@ class Runner:
                 self._again(owned, reason)
         if look:
             self._looked_at = now
+            self._publisher.publish(())
             self._measure(now)
             if not self._held:
                 self._look_at_mirror(now)
@@ -386,8 +390,14 @@ class Runner:
         self._begin_restore(owned.number, self._clock.monotonic())
 
     def _advance_restores(self) -> None:
+        """A step of each. While brokers do not answer a step may take its second: then the others come next time, so
+        that the group sees us poll."""
         assert self._work is not None
+        began = self._clock.monotonic()
         for partition, restoring in list(self._restoring.items()):
+            if self._clock.monotonic() - began >= _RESTORE_TURN_S:
+                return
+            self._restoring[partition] = self._restoring.pop(partition)
             try:
                 next(restoring.steps)
                 continue
