@@ -15,16 +15,15 @@ from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 from tests.faults.generator import stream
-from tests.faults.proxy import KafkaProxy, Proxy
+from tests.faults.proxy import Proxy, proxied_kafka
 from tests.faults.watch import Watch
 from tests.integration.roles import SHORT_TIMES, Installation, Worker
 from tests.integration.stream import JOURNEY
 
 from stagepost.edges.admin import admin_client, create_topics, topic_specs
 from stagepost.edges.failpoints import NAMES
-from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_redis import LocalRedis, redis_binary
-from stagepost.edges.local_servers import HOST, free_ports
+from stagepost.edges.local_servers import HOST
 from stagepost.edges.processes import ProcessGroup
 from stagepost.events import DAY, MICROS, murmur2_partition
 
@@ -114,19 +113,7 @@ class Arena:
         self.disk: Path | None = None
         """Where the servers' files lie, if that may be filled."""
         self.chance = random.Random(seed)
-        [behind] = free_ports(1)
-        self.kafka_proxy = KafkaProxy(behind)
-        self.kafka = LocalKafka(
-            group,
-            {
-                "listeners": (
-                    f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{behind},CONTROLLER://{HOST}:{{controller}}"
-                ),
-                "advertised.listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{self.kafka_proxy.port}",
-                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
-                "inter.broker.listener.name": "PLAINTEXT",
-            },
-        )
+        self.kafka, self.kafka_proxy = proxied_kafka(group)
         self.redis = LocalRedis(group, redis_binary())
         self.redis_proxy = Proxy(self.redis.port)
         journeys = folder / "journeys"

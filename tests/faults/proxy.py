@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from stagepost.edges.local_servers import HOST
+from stagepost.edges.local_kafka import LocalKafka
+from stagepost.edges.local_servers import HOST, free_ports
+from stagepost.edges.processes import ProcessGroup
 
 TO_SERVER = "to_server"
 TO_CLIENT = "to_client"
@@ -72,6 +74,10 @@ class Proxy:
         """Every connection is reset."""
         self._loop.call_soon_threadsafe(self._reset_all)
 
+    def strand(self) -> None:
+        """Connections that exist now hear nothing any more; new ones do."""
+        self._loop.call_soon_threadsafe(self._strand_all)
+
     def cut_after(self, count: int) -> None:
         """The connection that carries the ``count``-th byte to a client from now on is reset in the middle of it."""
         self._cut_after = count
@@ -92,6 +98,10 @@ class Proxy:
     def _reset_all(self) -> None:
         for link in list(self._links):
             link.reset()
+
+    def _strand_all(self) -> None:
+        for link in self._links:
+            link.answers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -228,6 +238,19 @@ class KafkaProxy(Proxy):
         error = int.from_bytes(answer[8:10] if int.from_bytes(frame[6:8]) < 3 else answer[9:11], signed=True)
         self.late.append(Late(who.decode(), error))
         held.then()
+
+
+def proxied_kafka(group: ProcessGroup) -> tuple[LocalKafka, KafkaProxy]:
+    """A broker of its own with a second listener, at which it names the proxy before that as its address."""
+    [behind] = free_ports(1)
+    proxy = KafkaProxy(behind)
+    listeners = {
+        "listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{behind},CONTROLLER://{HOST}:{{controller}}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{proxy.port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+    return LocalKafka(group, listeners), proxy
 
 
 def _transactional_id(body: bytes) -> bytes:
