@@ -295,8 +295,21 @@ MOVES = _of(
     ),
     ("each journey makes its own move", _FIRST_MOVE, "if mine and not scene.moves:"),
     ("at most one move", _FIRST_MOVE, "if mine:"),
-    ("beyond lateness means older by more than lateness", "hit.at < hit.horizon and", "hit.at <= hit.horizon and"),
-    ("beyond lateness an event is late", "late = hit.at < hit.horizon and", "late = False and"),
+    (
+        "beyond lateness means older by more than lateness",
+        "late = scene.at < scene.clock - definition.lateness",
+        "late = scene.at <= scene.clock - definition.lateness",
+    ),
+    (
+        "beyond lateness an event is late",
+        "late = scene.at < scene.clock - definition.lateness",
+        "late = scene.at < scene.clock - 365 * 86_400_000_000",
+    ),
+    (
+        "what was counted while a click was held is kept for it, however short lateness is",
+        "scene.clock - journey.memory, since)",
+        "scene.clock - definition.lateness, since)",
+    ),
     ("a click is not late for having been held", " and not isinstance(scene.event, Held)", ""),
     (
         "a disengagement click is no activity",

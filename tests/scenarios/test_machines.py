@@ -249,6 +249,12 @@ CASES = [
         [ENTERED],
     ),
     (
+        "what came while a click was held counts with it in a window, however short lateness is",
+        journey([stage("a", is_("begin.now")), stage("b", clicked(times=2, within="2s"))], lateness=span("1s")),
+        [BEGIN, SEND, null("1d1m"), click("1d1m"), event("1d2m", "x.other")],
+        [ENTERED, "1d1m a -> b"],
+    ),
+    (
         "a held click is not late for having been held longer than lateness",
         journey(TWO.stages, lateness=span("5s")),
         [BEGIN, SEND, null("1d1m")],

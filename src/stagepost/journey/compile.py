@@ -155,6 +155,9 @@ class JourneyProgram:
     stay_keys: frozenset[int]
     """Leaves that count from the last move on: ``stuck``, and those that can end a setback."""
     stall_key: int
+    memory: int
+    """How long after its own time an event may still act: ``lateness``, or the hold of a click where that is longer.
+    What only older events could ask for need not be kept."""
     goal_rank: int
     """Larger than every rank when there is no goal."""
     lens: int
@@ -419,6 +422,7 @@ class _Builder:
             watches=any(leaf.kind in ("quiet", "no_click") for leaf in leaves),
             stay_keys=frozenset(leaf.key for leaf in leaves if leaf.back is not None or leaf.kind == "stuck"),
             stall_key=number(f"{journey.name} stall"),
+            memory=max(journey.lateness, journey.bots.hold if journey.bots is not None else 0),
             goal_rank=rank[journey.goal.reach] if journey.goal is not None else len(stages),
             lens=self._lens,
             disengaged=self._disengaged,

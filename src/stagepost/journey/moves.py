@@ -105,7 +105,7 @@ def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool) -> 
             _retime(scene, run, journey.back_timers[setback], since)
     if counting:
         mine: list[Leaf] = []
-        hit = Hit(scene.at, 0, scene.clock - definition.lateness, since)
+        hit = Hit(scene.at, 0, scene.clock - journey.memory, since)
         for leaf, bits in counting:
             if leaf.grouped and not _group(scene, hit):
                 continue
@@ -114,7 +114,7 @@ def act(scene: Scene, journey: JourneyProgram, touches: Touches, calm: bool) -> 
             if not leaf.kind:
                 mine.append(leaf)
         if mine and not (scene.moves and any(move.journey == journey.name for move in scene.moves)):
-            late = hit.at < hit.horizon and not isinstance(scene.event, Held)
+            late = scene.at < scene.clock - definition.lateness and not isinstance(scene.event, Held)
             decide(scene, journey, run, mine, touches, hit, late)
     if known is not None or watching or run.facts or run.status:
         runs = state.runs.copy()

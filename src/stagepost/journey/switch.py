@@ -184,7 +184,7 @@ def _stage_of(journey: JourneyProgram, name: str, old: Journey | None) -> int:
 def _reevaluate(scene: Scene, journey: JourneyProgram, run: Run) -> None:
     """Let the law of moves look at every rule, by what is stored."""
     since = register.consent_since(scene.state, journey.definition.consent)
-    hit = Hit(scene.at, 0, scene.clock - journey.definition.lateness, since)
+    hit = Hit(scene.at, 0, scene.clock - journey.memory, since)
     present = journey.setback_rank.get(run.place, -1) if run.status == ACTIVE else -1
     decide(scene, journey, run, [leaf for leaf in journey.leaves.values() if _acts(leaf, present)], [], hit, late=False)
 
