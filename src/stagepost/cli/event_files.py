@@ -15,12 +15,14 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
-from stagepost.cli.output import VOICE, Failure, complain
+from stagepost.cli.output import VOICE, Failure, complain, counted
+from stagepost.journey.durations import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from stagepost.events import Event
+    from stagepost.journey.simulate import Simulation
 
 LINE_LIMIT = 1 << 20
 """Bytes of a line that are held: four times what an event may have, so that a longer one is told as what it is."""
@@ -38,6 +40,20 @@ class BadLines:
     def add(self, number: int, reason: str, detail: str) -> None:
         self.count += 1
         complain(f"line {number}: {reason}: {detail}")
+
+
+def tell_late(simulation: Simulation) -> None:
+    """Say on standard error how many events came too late to move anybody: a file out of order looks like a rule that
+    does not work."""
+    from stagepost.journey.result import Outcome
+
+    late = simulation.outcomes.get(Outcome.LATE, 0)
+    if late:
+        span = duration_text(simulation.program.lateness)
+        complain(
+            f"{counted(late, 'event')} came late, after one that is more than {span} younger, and moved nobody but by "
+            "withdrawals and complaints; is the file in order of occurred_at?"
+        )
 
 
 def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[tuple[Event, int]]:

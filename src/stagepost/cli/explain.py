@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stagepost.cli.event_files import BadLines, read_events
+from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
 from stagepost.cli.output import (
@@ -48,6 +48,8 @@ class Known:
     definitions: dict[tuple[str, str], Journey]
     events: list[tuple[Event, int]] = field(default_factory=list)
     """With ``--history`` or ``--events``."""
+    late: frozenset[str] = frozenset()
+    """Ids of those that came too late to move anybody, where that can be told."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -107,20 +109,26 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known 
     definitions = journeys_of(without_errors(parse_files(files_of([path]))))
     simulation = Simulation(compile_program(definitions))
     mine: list[tuple[Event, int]] = []
+    late: set[str] = set()
 
     def watched(feed: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
+        clock = 0
         for event, at in feed:
+            clock = clock if event.test else max(clock, at)
             if event.contact == contact:
                 mine.append((event, at))
+                if at < clock - simulation.program.lateness:
+                    late.add(event.id)
             yield event, at
 
     feed = watched(read_events(events, bad))
     moves = [told_of(move) for move in simulation.run(feed) if move.contact == contact]
+    tell_late(simulation)
     state = simulation.states.get(contact)
     if state is None:
         return None
     by_version = {(each.name, each.version): each for each in definitions}
-    return Known(state, simulation.program, simulation.clock, moves, by_version, mine)
+    return Known(state, simulation.program, simulation.clock, moves, by_version, mine, frozenset(late))
 
 
 def from_redis(contact: str, settings: Settings) -> Known | None:
@@ -186,6 +194,7 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
             whole["events"] = [_event_json(known, chosen, event, at) for event, at in known.events]
         json_data(whole)
         return
+    data(f"as of {rfc3339(known.clock)}")
     for each in chosen:
         _print_standing(known, contact, each)
     if known.events:
@@ -195,7 +204,8 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
             where = " ".join(filter(None, (event.campaign, _place(event.url)))) + _labels(
                 _links_of(known, chosen, event)
             )
-            data(f"  {rfc3339(at)}  {event.type}  {where}{'  => ' + moved if moved else ''}".rstrip())
+            acted = f"  => {moved}" if moved else "  (late)" if event.id in known.late else ""
+            data(f"  {rfc3339(at)}  {event.type}  {where}{acted}".rstrip())
 
 
 def _seen(known: Known, contact: str) -> Seen:
@@ -251,7 +261,9 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
         for lack in stayed.missing:
             _print_lack(lack, "      ")
         if not stayed.missing:
-            data("      nothing: it holds, and moves with the next event or timer of its own")
+            data(
+                "      nothing: it holds; the next event of its own moves, unless it comes late, or a timer of its own"
+            )
 
 
 def _print_lack(lack: Lack, indent: str) -> None:

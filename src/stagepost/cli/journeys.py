@@ -120,6 +120,11 @@ def add_to(app: typer.Typer) -> None:
 
         With the real engine; failures show the timeline that happened.
 
+        A line of events is OFFSET EVENT [key=value ...]: "1d sent CAMPAIGN" (sent and delivered), "clicked URL
+        [campaign=C]", "opened C", "unsubscribed [all | scope:id]", "resubscribed [...]", "complained C", "bounced
+        hard|soft C", or any activity as "order.completed total=10". Events are human unless machine=true|unknown. A
+        line of expect is "OFFSET from -> to" or "OFFSET stall STAGE", in order and complete.
+
         Example: stagepost test journeys/ --junit report.xml
         """
         from stagepost.journey.timeline import run_timelines

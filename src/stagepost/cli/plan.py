@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from stagepost.cli.event_files import BadLines, read_events
+from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
 from stagepost.cli.output import complain, counted, data, json_data, leave, note, progress_bar
@@ -63,7 +63,8 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Show what changed files would do: rules and contacts.
 
-        Which rules change, and how many contacts would move from where to where.
+        Which rules change, and how many contacts would move from where to where at the moment of the change. Where they
+        would stand had the new files been in force from the start, simulate --against says.
 
         Against the running definitions and contacts in Redis; with --events against contacts that a file makes, for
         which a journey that is not running yet counts from its first event. Exit code 0: nothing changes, 2: changes,
@@ -177,6 +178,7 @@ def _over_events(old: Sequence[Journey], new: Sequence[Journey], events: str, ba
     simulation = Simulation(compile_program([*old, *unknown]))
     for _ in simulation.run(read_events(events, bad)):
         pass
+    tell_late(simulation)
     before = {contact: places(state, running) for contact, state in simulation.states.items()}
     simulation.change(new)
     for _ in simulation.run(()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stagepost.cli.event_files import BadLines, read_events
+from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
 from stagepost.cli.output import PARTLY, complain, counted, data, json_data, leave
@@ -50,7 +50,8 @@ def add_to(app: typer.Typer) -> None:
 
         As the worker does: JSON lines, or a funnel and a timeline.
 
-        With --against: both funnels side by side, and who would stand elsewhere; with --json as one object.
+        With --against: both funnels side by side, and who would stand elsewhere had each file been in force from the
+        first event on; with --json as one object. What a change does to contacts that are under way, plan says.
 
         Example: stagepost simulate journeys/ --events events.ndjson --until 2026-12-01T00:00:00Z --json
         """
@@ -91,9 +92,11 @@ def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Even
     from stagepost.journey.simulate import Simulation
 
     out = sys.stdout.buffer
-    for move in Simulation(compile_program(definitions)).run(feed, end):
+    simulation = Simulation(compile_program(definitions))
+    for move in simulation.run(feed, end):
         out.write(encode_json(move) + b"\n")
     out.flush()
+    tell_late(simulation)
 
 
 def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:
@@ -105,7 +108,8 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
 
     funnel, more = Funnel(definitions), 0
     shown: list[str] = []
-    for move in Simulation(compile_program(definitions)).run(feed, end):
+    simulation = Simulation(compile_program(definitions))
+    for move in simulation.run(feed, end):
         funnel.add(move)
         if len(shown) < SHOWN_MOVES:
             shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
@@ -123,6 +127,7 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         data(line)
     if more:
         data(f"... {more:,} more moves: --json prints all")
+    tell_late(simulation)
 
 
 def _compare(
@@ -144,7 +149,8 @@ def _compare(
     for simulation, funnel in sides:
         for move in simulation.finish(end):
             funnel.add(move)
-    (_, old), (_, new) = sides
+    (_, old), (newest, new) = sides
+    tell_late(newest)
     compared = [_side_by_side(old, new, before, after) for before, after in _pairs(older, newer)]
     if as_json:
         json_data({"journeys": compared})

@@ -89,7 +89,7 @@ class RedisMirror:
         self._checked = True
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
-        with _routed("reading the checkpoint of the mirror"):
+        with _routed("reading how far the mirror is"):
             fields: Mapping[bytes, bytes] = self._client.hgetall(self._keys.checkpoint(partition))  # type: ignore[assignment]
         return _decode(fields) if fields else None
 

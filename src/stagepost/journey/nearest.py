@@ -58,10 +58,10 @@ def nearest(journey: d.Journey, condition: d.Condition, seen: Seen, since: int) 
     """The newest event from ``since`` on that is of the kind of ``condition`` and does not match; None: there is none,
     or why cannot be told."""
     types = _types(condition)
-    for event, at in reversed(seen.events):
-        if at < since or event.type not in types:
-            continue
+    mine = [(event, at) for event, at in seen.events if at >= since and event.type in types]
+    for place, (event, at) in reversed(list(enumerate(mine))):
         why, tried = _why_not(journey, condition, event, seen.whole)
+        why = why or _not_another(journey, condition, event, [earlier for earlier, _ in mine[:place]], seen.whole)
         if why:
             return _near(event, at, why, tried)
     if isinstance(condition, d.EventIs) and not any(event.type == condition.type for event, _ in seen.events):
@@ -119,6 +119,25 @@ def _why_not(journey: d.Journey, condition: d.Condition, event: Event, whole: bo
     if isinstance(condition, d.EventIs | d.Clicked | d.Opened | d.Subscribed):
         return _other_fields(condition, event, whole), ()
     return "", ()
+
+
+def _not_another(
+    journey: d.Journey, condition: d.Condition, event: Event, earlier: Sequence[Event], whole: bool
+) -> str:
+    """Why an event that matches is no further one for ``per: campaign``."""
+    if (
+        not isinstance(condition, d.EventIs | d.Clicked | d.Opened | d.Subscribed)
+        or not condition.counting.per_campaign
+    ):
+        return ""
+    group = event.campaign or event.message
+    if group is None:
+        return "it has neither campaign nor message, and per: campaign counts these"
+    known = any(
+        (other.campaign or other.message) == group and not _why_not(journey, condition, other, whole)[0]
+        for other in earlier
+    )
+    return f"{'campaign' if event.campaign else 'message'} {group} counts already, once per: campaign" if known else ""
 
 
 def _not_taken(event: Event) -> str:

@@ -46,7 +46,8 @@ def run(folder: Path, *words: str) -> Result:
 def test_it_says_what_moved_the_contact_what_is_due_and_what_is_missing(folder: Path) -> None:
     result = run(folder, "a")
     assert result.exit_code == 0
-    first, *rest = result.stdout.splitlines()
+    clock, first, *rest = result.stdout.splitlines()
+    assert clock == "as of 2026-03-05T10:00:00.000Z"
     assert first.startswith("a in path (version ")
     assert first.endswith("): reader, since 2026-03-03T10:00:00.000Z")
     assert rest == [
@@ -86,9 +87,19 @@ def test_json_says_the_same_in_one_object(folder: Path) -> None:
 
 
 def test_a_contact_without_a_run_is_known_and_an_erased_one_says_so(folder: Path) -> None:
-    assert run(folder, "b").stdout.splitlines()[0].endswith("): in no run")
+    assert run(folder, "b").stdout.splitlines()[1].endswith("): in no run")
     gone = run(folder, "gone")
     assert (gone.exit_code, gone.stdout) == (0, "gone: erased at 2026-03-05T10:00:00.000Z; later events are refused\n")
+
+
+def test_an_event_that_came_late_is_marked_and_what_it_left_is_told(folder: Path) -> None:
+    late = {"id": "l", "type": "order.completed", "occurred_at": "2026-03-03T11:00:00Z", "contact": "a"}
+    with (folder / "events.ndjson").open("a") as file:
+        file.write("\n" + json.dumps(late))
+    result = run(folder, "a")
+    assert "  2026-03-03T11:00:00.000Z  order.completed    (late)" in result.stdout.splitlines()
+    assert "it holds; the next event of its own moves, unless it comes late" in result.stdout
+    assert "1 event came late" in result.stderr
 
 
 def test_an_unknown_contact_or_journey_ends_with_1(folder: Path) -> None:

@@ -132,3 +132,17 @@ def test_a_broken_older_file_is_told(folder: Path) -> None:
 
 def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     assert 2 == run("simulate", str(folder / "good.yaml"), "--events", str(folder / "none")).exit_code
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--against", "good.yaml")])
+def test_events_that_came_too_late_to_move_anybody_are_told(
+    folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    feed = lines(
+        [EVENTS[0], {**EVENTS[0], "id": "3", "occurred_at": "2026-03-05T10:00:00Z", "contact": "x"}, EVENTS[1]]
+    )
+    late = run("simulate", "good.yaml", "--events", "-", *words, stdin=feed)
+    assert (late.exit_code, "1 event came late" in late.stderr) == (0, True)
+    in_order = run("simulate", "good.yaml", "--events", "-", *words, stdin=lines(EVENTS))
+    assert "late" not in in_order.stderr

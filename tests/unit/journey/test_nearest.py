@@ -130,3 +130,14 @@ def test_a_long_value_is_cut() -> None:
     said = why("{event: a.b, where: {x: y}}", event("1d", "a.b", data={"x": "long " * 100}))
     assert said is not None
     assert len(said) < 120
+
+
+def test_a_click_that_is_no_further_campaign_says_so() -> None:
+    twice = "{clicked: any, times: 2, per: campaign}"
+    first, again = click("1d", PRICING, campaign="n-1"), click("2d", PRICING, campaign="n-1")
+    assert why(twice, first, again) == "campaign n-1 counts already, once per: campaign"
+    assert why(twice, first) is None
+    nameless = click("1d", PRICING, campaign=None, message=None)
+    assert why(twice, nameless) == "it has neither campaign nor message, and per: campaign counts these"
+    machine = click("1d", PRICING, campaign="n-1", machine=True)
+    assert why(twice, machine, again) == "a machine made it"
