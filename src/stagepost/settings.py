@@ -15,12 +15,22 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
@@ -40,6 +50,23 @@ PROVIDERS = (
     "ses",
     "sparkpost",
 )
+
+CAMPAIGN_PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "brevo": ("camp_id", "tags", "tag"),
+        "mailersend": ("tags",),
+        "mailgun": ("campaigns", "tags"),
+        "mailjet": ("customcampaign", "mj_campaign_id"),
+        "mailtrap": ("category",),
+        "mandrill": ("tags",),
+        "postmark": ("tag",),
+        "resend": ("broadcast_id", "campaign", "category"),
+        "sendgrid": ("singlesend_id", "marketing_campaign_id", "newsletter.newsletter_id", "category"),
+        "ses": ("campaign",),
+        "sparkpost": ("campaign_id", "rcpt_tags"),
+    }
+)
+"""Where each provider's payload may name a campaign, in the order in which they are asked (providers.md 5.6)."""
 
 MASK = "**********"
 
@@ -154,7 +181,8 @@ class AccountSettings(_Group):
     contact_keys: Words = ("contact_id",)
     campaign_keys: Words = ("campaign_id",)
     campaign_from: Words = ()
-    """Another order of the places where a campaign is looked for; empty: the provider's own."""
+    """Another order of the places where a campaign is looked for; empty: the provider's own. ``metadata`` stands for
+    ``campaign_keys``, which go first where it is not named."""
     sending_domain: str | None = None
     """Where the provider's payload names none."""
     variants: Literal["ignore", "count"] = "ignore"
@@ -173,6 +201,18 @@ class AccountSettings(_Group):
         if provider is not None and provider not in PROVIDERS:
             raise ValueError(f"unknown provider{_suggestion(provider, PROVIDERS)}; known are {', '.join(PROVIDERS)}")
         return provider
+
+    @field_validator("campaign_from")
+    @classmethod
+    def _places(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        folded = tuple(name.lower() for name in names)
+        provider = info.data.get("provider")
+        of_one = CAMPAIGN_PLACES[provider] if provider else tuple(dict.fromkeys(chain(*CAMPAIGN_PLACES.values())))
+        known = ("metadata", *of_one)
+        for name in folded:
+            if name not in known:
+                raise ValueError(f"unknown place {name}{_suggestion(name, known)}; known are {', '.join(known)}")
+        return folded
 
 
 class ReceiverSettings(_Group):

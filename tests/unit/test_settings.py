@@ -147,6 +147,12 @@ def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
             "mailersend, mailgun, mailjet, mailtrap, mandrill, postmark, resend, sendgrid, ses, sparkpost",
         ),
         (
+            "accounts.a = {provider = 'sendgrid', campaign_from = ['newsleter.newsletter_id']}",
+            "stagepost.toml: accounts.a.campaign_from: unknown place newsleter.newsletter_id (did you mean "
+            "newsletter.newsletter_id?); known are metadata, singlesend_id, marketing_campaign_id, "
+            "newsletter.newsletter_id, category",
+        ),
+        (
             "kafka.librdkafka = {'isolation.level' = 'read_uncommitted'}",
             "stagepost.toml: kafka.librdkafka: isolation.level cannot be set: readers of open transactions would count "
             "what is later aborted",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, load_from
-from stagepost.cli.output import PARTLY, complain, leave, note
+from stagepost.cli.output import PARTLY, complain, leave
 
 if TYPE_CHECKING:
     from stagepost.normalise import AccountConfig
@@ -39,7 +39,8 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Print the canonical events of one webhook body.
 
-        One JSON object a line; rejected parts, with their reason, on standard error.
+        One JSON object a line; rejected parts, with their reason, on standard error. Contact ids made from addresses
+        are those of your installation only where identity.tenant_key is set.
 
         Example: stagepost convert postmark click.json | stagepost simulate journeys/ --events -
         """
@@ -58,12 +59,8 @@ def add_to(app: typer.Typer) -> None:
             received_at=_received_at(received_at),
             url=url,
         )
-        key = NO_TENANT_KEY
-        if settings.identity.tenant_key is not None:
-            key = settings.tenant_key()
+        key = settings.tenant_key() if settings.identity.tenant_key is not None else NO_TENANT_KEY
         result = normalise(post, _account(settings, account, name, secret or []), key)
-        if key is NO_TENANT_KEY and any(event.contact.startswith("h:") for event in result.events):
-            note("no identity.tenant_key is set: contact ids made from addresses are not those of your installation")
         out = sys.stdout.buffer
         for event in result.events:
             out.write(encode_json(event) + b"\n")

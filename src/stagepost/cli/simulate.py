@@ -96,7 +96,6 @@ def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Even
     for move in simulation.run(feed, end):
         out.write(encode_json(move) + b"\n")
     out.flush()
-    tell_late(simulation)
 
 
 def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 
 from stagepost.edges import health, sns
 from stagepost.edges.confirmed import ConfirmedProducer, NotConfirmed
@@ -29,7 +30,14 @@ from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import Reason, rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Post, canonical_name, certified, normalise, verified
 from stagepost.normalise.bodies import BODY_LIMIT
-from stagepost.normalise.webhooks import Answers, TokenMemory, answers_of, challenge, worth_keeping
+from stagepost.normalise.webhooks import (
+    Answers,
+    TokenMemory,
+    answers_of,
+    challenge,
+    firehose_answer,
+    worth_keeping,
+)
 
 BODY_S = 30.0
 """For a body to arrive: ten times what the slowest provider takes."""
@@ -132,6 +140,12 @@ class Bridge:
         return Response(body, code, {"cache-control": "no-store"}, content_type)
 
     async def _post(self, provider: str, account: str, request: Request) -> Response:
+        response = await self._taken(provider, account, request)
+        text = bytes(response.body).decode().strip()
+        answer = firehose_answer(request.headers, response.status_code, text, time.time_ns() // 1000)
+        return response if answer is None else JSONResponse(answer, response.status_code)
+
+    async def _taken(self, provider: str, account: str, request: Request) -> Response:
         provider = canonical_name(provider)
         if not _known(provider, account):
             self._metrics.count("bridge_posts_total", "unknown", "unknown")
@@ -163,10 +177,9 @@ class Bridge:
         fits = verified(post, config)
         # Pings pass without a signature, so what no key fits is read once more, for what it says.
         if fits is False and _is_refused(post, config):
-            return self._refuse(post, answers)
-        token = PROVIDERS[post.provider].token(post) if fits else None
-        if token is not None and not self._tokens.admits(token, body, post.received_at):
-            return self._refuse(post, answers)
+            return self._refuse(post, config, answers)
+        if fits and not self._tokens.admits(_tokens(post, config), body, post.received_at):
+            return self._refuse(post, config, answers)
         if fits and (confirmation := PROVIDERS[post.provider].confirmation_url(post, config)) is not None:
             return await self._subscribe(post, confirmation, answers)
         return await self._publish(post, answers)
@@ -179,9 +192,9 @@ class Bridge:
         self._log.warning("subscription not confirmed", provider=post.provider, account=post.account)
         return self._answer(post.provider, "unavailable", answers.unavailable, "not confirmed, send it again")
 
-    def _refuse(self, post: Post, answers: Answers) -> Response:
+    def _refuse(self, post: Post, config: AccountConfig, answers: Answers) -> Response:
         self._log.warning("post refused", provider=post.provider, account=post.account, reason="signature")
-        if challenge(post.provider, post.headers):
+        if challenge(post.provider, post.headers, config.secrets):
             response = self._answer(post.provider, "refused", 401, "credentials are needed")
             response.headers["www-authenticate"] = 'Basic realm="stagepost"'
             return response
@@ -234,6 +247,11 @@ def _headers(post: Post) -> Headers:
 
 
 _AS_THEY_ARE = frozenset({"content-type", "traceparent", "tracestate"})
+
+
+def _tokens(post: Post, account: AccountConfig) -> tuple[str, ...]:
+    """What the account's keys signed, where a signature does not cover the body."""
+    return tuple(token for key in account.secrets for token in PROVIDERS[post.provider].tokens(post, key))
 
 
 def _is_refused(post: Post, account: AccountConfig) -> bool:

@@ -10,6 +10,8 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+import idna
+
 _BLANK = re.compile(r"[\s\x00]")
 
 _PLAIN = re.compile(r"[!-;=-~]+@[a-z0-9._-]*[a-z0-9_-]", re.ASCII)
@@ -31,7 +33,8 @@ def _normalised(value: str) -> str | None:
         return value
     address = value.strip()
     if "<" in address:
-        address = parseaddr(address)[1]
+        # What stands before the brackets may be a name with a comma that nobody quoted, which parseaddr takes for two.
+        address = parseaddr(address)[1] if not address.endswith(">") else address[address.rindex("<") + 1 : -1].strip()
     if not address.isascii():
         address = unicodedata.normalize("NFC", address)
     local, at, domain = address.rpartition("@")
@@ -45,8 +48,9 @@ def _ascii_domain(domain: str) -> str:
     if folded.isascii():
         return folded
     try:
-        return folded.encode("idna").decode()
-    except UnicodeError:
+        # Not Python's own codec: that is of 2003, in which straße.de and strasse.de are one domain.
+        return idna.encode(folded, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
         return folded
 
 

@@ -20,6 +20,9 @@ from stagepost.normalise.times import Moment, plausible
 
 VERSION = 1
 
+METADATA = "metadata"
+"""Where ``AccountConfig.campaign_from`` means the account's ``campaign_keys``."""
+
 
 class Facts(Struct, frozen=True, kw_only=True, gc=False):
     """One (provider event, recipient), in the vocabulary but for what all providers share.
@@ -165,8 +168,14 @@ def _contact(facts: Facts, post: Post, account: AccountConfig, tenant_key: bytes
 
 
 def _campaign(facts: Facts, account: AccountConfig) -> str | None:
+    """The metadata's goes first, unless the account's order names a place for it."""
+    order = account.campaign_from
+    if METADATA in order:
+        before = _first_id(facts.campaigns, order[: order.index(METADATA)])
+        if before is not None:
+            return before
     found = _first_id(facts.metadata, account.campaign_keys)
-    return found if found is not None else _first_id(facts.campaigns, account.campaign_from or facts.campaigns)
+    return found if found is not None else _first_id(facts.campaigns, order or facts.campaigns)
 
 
 def _first_id(given: Mapping[str, Any], keys: Iterable[str]) -> str | None:

@@ -107,25 +107,26 @@ def check(post: Post, key: str) -> bool:
     found = parts(post)
     if isinstance(found, Rejected):
         return False
-    return all(isinstance(part, dict) and _signed(part, key, post.received_at) for part in found)
+    return all(_signed_with(part, key, post.received_at) is not None for part in found)
 
 
-def token(post: Post) -> str | None:
-    """The token that the signature stands on: the same on every retry of a post, and on no other post."""
+def tokens(post: Post, key: str) -> tuple[str, ...]:
+    """The tokens that this key signed: the same on every retry of a post, and on no other post."""
     found = parts(post)
-    part = values.mapping(found[0]) if isinstance(found, list) and found else {}
-    return values.text(values.mapping(part.get("signature")).get("token"))
+    signed = [] if isinstance(found, Rejected) else [_signed_with(part, key, post.received_at) for part in found]
+    return tuple(token for token in signed if token is not None)
 
 
-def _signed(part: Mapping[str, Any], key: str, received_at: int) -> bool:
-    block = values.mapping(part.get("signature"))
+def _signed_with(part: Any, key: str, received_at: int) -> str | None:
+    """The token of the block that fits; None where none does."""
+    block = values.mapping(values.mapping(part).get("signature"))
     parent = block.get("parent-signature")
     blocks = (block, {**block, **(parent if isinstance(parent, dict) else {"signature": parent})})
     for each in blocks:
         timestamp, token, signature = (values.raw(each.get(name)) for name in _LAST_WINS)
         if signatures.mailgun(timestamp, token, signature, key, received_at):
-            return True
-    return False
+            return token
+    return None
 
 
 def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | None:
@@ -158,7 +159,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             provider_event=event,
             message=message,
             metadata=values.mapping(data.get("user-variables")),
-            campaigns={"campaign": _campaign(data.get("campaigns")), "tag": next(iter(tags), None)},
+            campaigns={"campaigns": _campaign(data.get("campaigns")), "tags": next(iter(tags), None)},
             url=values.text(data.get("url")) if event == "clicked" else None,
             verdict=_verdict(event, client),
             tags=tags,

@@ -110,7 +110,7 @@ def _message_event(event: str, part: Mapping[str, Any]) -> Facts:
         provider_event=event,
         message=message,
         metadata=values.mapping(msg.get("metadata")),
-        campaigns={"tag": next(iter(tags), None)},
+        campaigns={"tags": next(iter(tags), None)},
         url=values.text(part.get("url")) if event == "click" else None,
         verdict=judge(part.get("user_agent"), is_open=event == "open") if event in ("open", "click") else NO_VERDICT,
         tags=tags,

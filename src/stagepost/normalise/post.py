@@ -24,7 +24,8 @@ class AccountConfig(Struct, frozen=True, kw_only=True):
     contact_keys: tuple[str, ...] = ("contact_id",)
     campaign_keys: tuple[str, ...] = ("campaign_id",)
     campaign_from: tuple[str, ...] = ()
-    """Names of places where a campaign is looked for after the metadata, in order; empty: the provider's own order."""
+    """Names of places where a campaign is looked for, in order; empty: the provider's own order. ``metadata`` stands
+    for ``campaign_keys``, which go first where it is not named."""
     sending_domain: str | None = None
     variants: Literal["ignore", "count"] = "ignore"
     topics: tuple[str, ...] = ()

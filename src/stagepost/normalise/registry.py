@@ -70,8 +70,9 @@ CertificateUrls = Callable[[Post, AccountConfig], tuple[str, ...]]
 """Where certificates lie that the check of a post needs, of checked hosts only. Raises nothing."""
 
 
-Token = Callable[[Post], str | None]
-"""What a signature stands on that does not cover the body: the same on a retry, and on nothing else. Raises nothing."""
+Tokens = Callable[[Post, str], tuple[str, ...]]
+"""What one key signed where signatures do not cover the body: the same on a retry, and on nothing else. Raises
+nothing."""
 
 
 ConfirmationUrl = Callable[[Post, AccountConfig], str | None]
@@ -82,8 +83,8 @@ def _none(post: Post, account: AccountConfig) -> tuple[str, ...]:
     return ()
 
 
-def _covered(post: Post) -> str | None:
-    return None
+def _covered(post: Post, key: str) -> tuple[str, ...]:
+    return ()
 
 
 def _nothing(post: Post, account: AccountConfig) -> str | None:
@@ -111,7 +112,7 @@ class Provider(Struct, frozen=True):
     parts: Parts = _json
     admits: Admits = _anywhere
     certificate_urls: CertificateUrls = _none
-    token: Token = _covered
+    tokens: Tokens = _covered
     confirmation_url: ConfirmationUrl = _nothing
 
 
@@ -121,7 +122,7 @@ PROVIDERS: Mapping[str, Provider] = {
         for module in (brevo, mailersend, mailjet, postmark, resend, sendgrid, sparkpost)
     },
     **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailtrap, mandrill)},
-    mailgun.NAME: Provider(mailgun.NAME, mailgun.read, mailgun.check, mailgun.parts, token=mailgun.token),
+    mailgun.NAME: Provider(mailgun.NAME, mailgun.read, mailgun.check, mailgun.parts, tokens=mailgun.tokens),
     ses.NAME: Provider(
         ses.NAME,
         ses.read,

@@ -147,11 +147,9 @@ def _bounce(bounce: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _suppression(told: Mapping[str, Any]) -> str | None:
-    """The reason of a drop, when SES's words (in their absence the text) name a suppression."""
-    words = " ".join(values.raw(told.get(key)) for key in ("type", "subType")).strip() or values.raw(
-        told.get("message")
-    )
-    folded = words.lower()
+    """The reason of a drop, when SES's words (where one of them is missing also the text) name a suppression."""
+    words = [values.raw(told.get(key)) for key in ("type", "subType")]
+    folded = " ".join(words if all(words) else [*words, values.raw(told.get("message"))]).lower()
     if "emailvalidation" in folded:
         return "invalid"
     return "suppressed" if "suppress" in folded else None

@@ -118,7 +118,7 @@ def read(part: Mapping[str, Any], headers: Mapping[str, str]) -> list[Facts] | N
             campaigns={
                 "singlesend_id": get("singlesend_id"),
                 "marketing_campaign_id": get("marketing_campaign_id"),
-                "newsletter": values.mapping(get("newsletter")).get("newsletter_id"),
+                "newsletter.newsletter_id": values.mapping(get("newsletter")).get("newsletter_id"),
                 "category": tags[0] if tags else None,
             },
             url=values.text(get("url")) if event == "click" else None,

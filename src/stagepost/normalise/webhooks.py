@@ -59,6 +59,8 @@ _SIGNED = frozenset(
 )
 """Request headers that a signature, a carrier or a trace needs; the rest tells nothing of the event."""
 
+_FIREHOSE_REQUEST = "x-amz-firehose-request-id"
+
 _VALUE_LIMIT = 4 * 1024
 """Characters of a header worth keeping: the longest are signatures of some hundred."""
 
@@ -76,15 +78,14 @@ class TokenMemory:
         self._size = size
         self._known: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
 
-    def admits(self, token: str, body: bytes, now: int) -> bool:
-        """Whether the token is new, or came with the same body before; it is remembered. ``now`` in micros."""
+    def admits(self, tokens: Iterable[str], body: bytes, now: int) -> bool:
+        """Whether each token is new, or came with the same body before; they are remembered. ``now`` in micros."""
         digest = hashlib.blake2b(body, digest_size=16).digest()
         while self._known and (
             len(self._known) > self._size or next(iter(self._known.values()))[1] < now - 2 * self._span
         ):
             self._known.popitem(last=False)
-        known = self._known.setdefault(token, (digest, now))
-        return known[0] == digest
+        return all(self._known.setdefault(token, (digest, now))[0] == digest for token in tokens)
 
 
 def answers_of(provider: str) -> Answers:
@@ -92,9 +93,25 @@ def answers_of(provider: str) -> Answers:
     return ANSWERS.get(provider, _DEFAULT)
 
 
-def challenge(provider: str, headers: Mapping[str, str]) -> bool:
-    """Whether a refused post came without credentials from a sender that shows them only when asked (SNS)."""
-    return provider == "ses" and "authorization" not in headers
+def challenge(provider: str, headers: Mapping[str, str], secrets: Iterable[str]) -> bool:
+    """Whether a refused post came without the credentials that are wanted from a sender that shows them only when asked
+    (SNS, which drops what is answered so without them)."""
+    return provider == "ses" and "authorization" not in headers and any(map(_is_basic, secrets))
+
+
+def _is_basic(secret: str) -> bool:
+    """``user:password``, and neither a header nor a certificate."""
+    return ":" in secret and not secret.startswith("header:") and "-----BEGIN" not in secret
+
+
+def firehose_answer(headers: Mapping[str, str], code: int, text: str, now: int) -> dict[str, object] | None:
+    """The JSON that Firehose wants of an HTTP endpoint, else it sends the post again; None for any other sender.
+    ``now`` in micros."""
+    request = headers.get(_FIREHOSE_REQUEST)
+    if request is None:
+        return None
+    answer: dict[str, object] = {"requestId": request[:_VALUE_LIMIT], "timestamp": now // 1000}
+    return answer if code == 200 else {**answer, "errorMessage": text}
 
 
 def worth_keeping(headers: Iterable[tuple[str, str]], secrets: Iterable[str]) -> dict[str, str]:

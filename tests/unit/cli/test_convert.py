@@ -124,10 +124,3 @@ def test_one_event_per_line_comes_of_firehose() -> None:
 )
 def test_usage_errors_exit_with_2(words: tuple[str, ...]) -> None:
     assert run(*words, stdin=b"[]").exit_code == 2
-
-
-def test_contact_ids_made_without_the_key_of_the_installation_are_told() -> None:
-    hashed = run("postmark", stdin=json.dumps(CLICK).encode())
-    assert "identity.tenant_key" in hashed.stderr
-    given = run("sendgrid", *AT, stdin=body(SENDGRID))
-    assert given.stderr == ""

@@ -134,7 +134,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     assert 2 == run("simulate", str(folder / "good.yaml"), "--events", str(folder / "none")).exit_code
 
 
-@pytest.mark.parametrize("words", [(), ("--json",), ("--against", "good.yaml")])
+@pytest.mark.parametrize("words", [(), ("--against", "good.yaml")])
 def test_events_that_came_too_late_to_move_anybody_are_told(
     folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

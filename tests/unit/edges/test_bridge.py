@@ -241,6 +241,45 @@ def test_a_captured_token_signs_no_other_body_and_a_retry_of_its_own_passes() ->
     assert [emit.value for emit in sink.sent] == [body, body]
 
 
+def test_a_captured_block_signs_nothing_beside_others_or_as_that_of_a_parent_account() -> None:
+    sink = Sink()
+    with bridge(sink, main=AccountConfig(secrets=("key",))) as port:
+        body = mailgun("e1", "t1")
+        assert call(port, "/webhooks/mailgun/main", body)[0] == 200
+        captured = json.loads(body)["signature"]
+        forged = {"id": "forged", "event": "complained", "recipient": "ann@example.com"}
+        outer = {"timestamp": "1", "token": "invented", "signature": "00"}
+        unused = json.loads(mailgun("e2", "t2"))
+        for attempt in (
+            {"signature": {**outer, "parent-signature": captured}, "event-data": forged},
+            {"signature": {"parent-signature": captured}, "event-data": forged},
+            [unused, {"signature": captured, "event-data": forged}],
+        ):
+            assert call(port, "/webhooks/mailgun/main", json.dumps(attempt).encode())[0] == 406
+    assert [emit.value for emit in sink.sent] == [body]
+
+
+def test_sns_posts_that_do_not_fit_come_again_where_no_credentials_are_wanted() -> None:
+    sink = Sink()
+    body = b'{"Type":"Notification","TopicArn":"arn:aws:sns:eu-west-1:1:other","Message":"{}"}'
+    listed = AccountConfig(topics=(TOPIC,))
+    basics = AccountConfig(secrets=("user:password",))
+    with bridge(sink, listed=listed, token=AccountConfig(secrets=("header:x-tok=1",)), basics=basics) as port:
+        assert [call(port, f"/webhooks/ses/{account}", body)[0] for account in ("listed", "token")] == [503, 503]
+        status, headers, _ = call(port, "/webhooks/ses/basics", body)
+    assert (status, headers["www-authenticate"], sink.sent) == (401, 'Basic realm="stagepost"', [])
+
+
+def test_firehose_is_answered_in_json_with_the_id_of_its_request() -> None:
+    sink = Sink()
+    with bridge(sink) as port:
+        status, headers, answer = call(port, "/webhooks/ses/main", BODY, {"X-Amz-Firehose-Request-Id": "r-1"})
+        assert (status, headers["content-type"], json.loads(answer)["requestId"]) == (200, "application/json", "r-1")
+        sink.error = NotConfirmed("away")
+        status, _, answer = call(port, "/webhooks/ses/main", BODY, {"X-Amz-Firehose-Request-Id": "r-1"})
+    assert (status, json.loads(answer)["errorMessage"]) == (503, "not confirmed, send it again")
+
+
 def subscription(keys: SnsKeys, topic: str = TOPIC) -> bytes:
     return json.dumps(keys.confirmation(topic)).encode()
 

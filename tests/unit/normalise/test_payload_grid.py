@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stagepost import settings
 from stagepost.events import encode_json, parse_rfc3339
 from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
 
@@ -28,9 +29,9 @@ def load(file: Path) -> dict[str, Any]:
     return found
 
 
-def convert(file: Path, case: dict[str, Any]) -> Normalised:
+def post_of(file: Path, case: dict[str, Any]) -> Post:
     body = case["body"]
-    post = Post(
+    return Post(
         provider=file.parent.name,
         account="default",
         body=body.encode() if isinstance(body, str) else json.dumps(body, separators=(",", ":")).encode(),
@@ -38,7 +39,10 @@ def convert(file: Path, case: dict[str, Any]) -> Normalised:
         received_at=parse_rfc3339(case["received_at"]),
         url=case.get("url"),
     )
-    return normalise(post, msgspec.convert(case.get("account", {}), AccountConfig))
+
+
+def convert(file: Path, case: dict[str, Any]) -> Normalised:
+    return normalise(post_of(file, case), msgspec.convert(case.get("account", {}), AccountConfig))
 
 
 def name_of(file: Path) -> str:
@@ -73,6 +77,20 @@ def test_every_documented_type_has_a_case_for_each_meaning(provider: str) -> Non
             for event in convert(file, load(file)).events:
                 seen[str(event.provider_event)].add(event.type.removeprefix("email."))
     assert [(name, types & seen[name]) for name, types in documented(provider)] == documented(provider)
+
+
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_the_settings_know_where_each_provider_may_name_a_campaign(provider: str) -> None:
+    found = set()
+    for file in CASES:
+        if file.parent.name == provider:
+            case = load(file)
+            post = post_of(file, case)
+            parts = PROVIDERS[provider].parts(post)
+            for part in parts if isinstance(parts, list) else ():
+                told = PROVIDERS[provider].read(part, post.headers) if isinstance(part, dict) else None
+                found |= {tuple(facts.campaigns) for facts in told or () if facts.campaigns}
+    assert found == {settings.CAMPAIGN_PLACES[provider]}
 
 
 @pytest.mark.parametrize("file", CASES, ids=name_of)

@@ -173,6 +173,21 @@ def test_an_account_may_look_elsewhere_for_contact_and_campaign() -> None:
     assert (event.contact, event.campaign) == ("k9", "c")
 
 
+@pytest.mark.parametrize(
+    ("order", "campaign"),
+    [
+        ((), "of-metadata"),
+        (("category",), "of-metadata"),
+        (("category", "metadata"), "c"),
+        (("newsletter.newsletter_id", "metadata", "category"), "of-metadata"),
+        (("metadata", "category"), "of-metadata"),
+    ],
+)
+def test_an_account_may_put_the_metadata_behind_other_places(order: tuple[str, ...], campaign: str) -> None:
+    account = AccountConfig(campaign_from=order)
+    assert one(account, campaign_id="of-metadata", category="c").campaign == campaign
+
+
 def test_without_a_contact_key_the_contact_is_a_keyed_hash_of_the_lower_cased_address() -> None:
     upper, lower = one(contact_id=..., email="Ann@Example.com"), one(contact_id=..., email="ann@example.com")
     assert upper.contact == lower.contact
