@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"some of {', '.join(KINDS)}, every-failpoint; by comma")
     parser.add_argument("--rate", type=float, default=150.0, help="events per second")
     parser.add_argument("--workers", type=int, default=3, help="of the role journey; rollup has one")
+    parser.add_argument("--brokers", type=int, default=1, choices=(1, 3), help="of 3 one at a time is harmed")
     parser.add_argument("--at-once", type=int, default=2, help="how many faults may be under way together")
     parser.add_argument("--slowness", type=float, default=1.0, help="stretches the limit of recovery on a busy machine")
     parser.add_argument(
@@ -58,7 +59,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="stagepost-faults-") as folder,
         ProcessGroup(grace_s=2) as group,
         small_disk(group.folder) if "full-disk" in kinds else nullcontext("not asked for") as no_disk,
-        Arena(group, Path(folder), options.seed, options.rate) as arena,
+        Arena(group, Path(folder), options.seed, options.rate, options.brokers) as arena,
         progress,
     ):
         arena.disk = None if no_disk else group.folder
@@ -77,7 +78,14 @@ def main() -> int:
         result = campaign.run(workers, faults(arena, kinds, options.seed, options.minutes))
         if result.verdict.violations:
             shutil.copytree(folder, options.report / "logs", dirs_exist_ok=True)
-    about = {"seed": options.seed, "workers": len(workers), "only": options.only}
+    about = {
+        "seed": options.seed,
+        "workers": len(workers),
+        "brokers": options.brokers,
+        "rate": options.rate,
+        "slowness": options.slowness,
+        "only": options.only,
+    }
     path = write(result, about, options.report)
     print(path.read_text())
     return 1 if result.verdict.violations else 0

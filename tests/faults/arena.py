@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
+from tests.faults.cluster import Cluster, Proxies
 from tests.faults.generator import stream
-from tests.faults.proxy import Proxy, proxied_kafka
+from tests.faults.proxy import KafkaProxy, Proxy, proxied_kafka
 from tests.faults.watch import Watch
 from tests.integration.roles import SHORT_TIMES, Installation, Worker
 from tests.integration.stream import JOURNEY
 
 from stagepost.edges.admin import admin_client, create_topics, topic_specs
 from stagepost.edges.failpoints import NAMES
+from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_redis import LocalRedis, redis_binary
-from stagepost.edges.local_servers import HOST
 from stagepost.edges.processes import ProcessGroup
 from stagepost.events import DAY, MICROS, murmur2_partition
 
@@ -106,14 +107,20 @@ class Feeder:
 
 
 class Arena:
-    """Everything under attack. A context; what it started ends with it."""
+    """Everything under attack. A context; what it started ends with it. ``brokers``: 1 or 3."""
 
-    def __init__(self, group: ProcessGroup, folder: Path, seed: int, rate: float) -> None:
+    def __init__(self, group: ProcessGroup, folder: Path, seed: int, rate: float, brokers: int = 1) -> None:
         self.folder = folder
         self.disk: Path | None = None
         """Where the servers' files lie, if that may be filled."""
         self.chance = random.Random(seed)
-        self.kafka, self.kafka_proxy = proxied_kafka(group)
+        self.kafka: LocalKafka | Cluster
+        self.kafka_proxy: KafkaProxy | Proxies
+        if brokers == 1:
+            self.kafka, self.kafka_proxy = proxied_kafka(group)
+        else:
+            self.kafka = Cluster(group, seed)
+            self.kafka_proxy = Proxies(self.kafka.proxies)
         self.redis = LocalRedis(group, redis_binary())
         self.redis_proxy = Proxy(self.redis.port)
         journeys = folder / "journeys"
@@ -124,12 +131,12 @@ class Arena:
         self.inside = Installation(self.kafka.bootstrap, self.redis.url, PREFIX, journeys, folder, settings)
         """As this suite reaches the servers: past the proxies."""
         self.outside = Installation(
-            f"{HOST}:{self.kafka_proxy.port}", f"redis://{HOST}:{self.redis_proxy.port}/0", PREFIX, journeys, folder
+            self.kafka_proxy.address, f"redis://{self.redis_proxy.address}/0", PREFIX, journeys, folder
         )
         """As the workers do."""
         self._settings = settings
         create_topics(
-            admin_client(self.kafka.bootstrap), topic_specs(PREFIX, PARTITIONS, TALLY_PARTITIONS, replication=1)
+            admin_client(self.kafka.bootstrap), topic_specs(PREFIX, PARTITIONS, TALLY_PARTITIONS, replication=brokers)
         )
         self.workers: dict[str, Worker] = {}
         self.instances: dict[str, str] = {}

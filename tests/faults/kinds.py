@@ -11,6 +11,7 @@ from functools import wraps
 
 import redis
 from tests.faults.arena import TRANSACTION_TIMEOUT_S, Arena
+from tests.faults.cluster import Proxies
 from tests.faults.disk import fill
 from tests.faults.proxy import TO_CLIENT, TO_SERVER, Proxy
 
@@ -145,11 +146,12 @@ def broker_kill(arena: Arena) -> Steps:
 @_alone("Kafka")
 def broker_freeze(arena: Arena) -> Steps:
     """The broker stands still for longer than a session, at times for longer than a transaction."""
-    os.kill(arena.kafka.pid, signal.SIGSTOP)
+    broker = arena.kafka.pid
+    os.kill(broker, signal.SIGSTOP)
     try:
         yield from wait(arena.chance.uniform(1, 8))
     finally:
-        os.kill(arena.kafka.pid, signal.SIGCONT)
+        os.kill(broker, signal.SIGCONT)
 
 
 @_alone("Kafka")
@@ -301,7 +303,7 @@ def _at_end_sent(arena: Arena, name: str, action: str) -> Steps:
             yield from wait((answer_after_s or 0) + 2)
 
 
-def _either(arena: Arena) -> Proxy:
+def _either(arena: Arena) -> Proxy | Proxies:
     return arena.chance.choice((arena.kafka_proxy, arena.kafka_proxy, arena.redis_proxy))
 
 

@@ -60,6 +60,10 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxy")
         self._thread.start()
 
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
     def silence(self, direction: str) -> None:
         """Nothing passes in this direction until ``heal``. What is sent meanwhile comes then, as it does with TCP."""
         self._loop.call_soon_threadsafe(self._open[direction].clear)

@@ -72,7 +72,8 @@ def as_text(data: dict[str, Any]) -> str:
         rows.append(f"| {kind} | {number} | {took['p50']} | {took['p95']} | {took['max']} |")
     rates = data["committed_per_s"]
     lines = [
-        f"# Faults: seed {data['seed']}, {data['seconds'] / 60:.1f} minutes, {data['workers']} workers",
+        f"# Faults: seed {data['seed']}, {data['seconds'] / 60:.1f} minutes, {data['workers']} workers, "
+        f"{data['brokers']} broker{'s' if data['brokers'] > 1 else ''}, {data['rate']:g} events a second",
         "",
         f"{sum(data['faults'].values())} faults, {data['events_fed']} events, "
         f"**{len(data['violations'])} violations**.",

@@ -75,19 +75,22 @@ _PROPERTIES: Mapping[str, str] = MappingProxyType(
 
 class LocalKafka:
     """One broker in a process group. ``properties`` are added to its server.properties (fault tests shorten times, and
-    put a proxy before a listener of their own: ``{port}`` and ``{controller}`` stand for the ports chosen here)."""
+    put a proxy before a listener of their own: ``{port}`` and ``{controller}`` stand for the ports chosen here).
+    ``node``: its number, where ``properties`` make it one of several."""
 
     kind = "local"
 
-    def __init__(self, group: ProcessGroup, properties: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, group: ProcessGroup, properties: Mapping[str, str] = MappingProxyType({}), node: int = 1
+    ) -> None:
         """Starts it and returns when it answers, after about 3 s. Raises LocalServerError."""
         self._group = group
-        self._extra = dict(properties)
+        self._extra = {"node.id": str(node), **properties}
         self._folder = group.subfolder("kafka")
         self._java = java()
         with _cache() as cache:
             self._classpath = classpath()
-            shutil.copytree(_formatted(cache, self._java, self._classpath), self.data)
+            shutil.copytree(_formatted(cache, self._java, self._classpath, node), self.data)
         self.port, self._child = self._first_start()
 
     @property
@@ -221,9 +224,9 @@ def _cache() -> Iterator[Path]:
         yield cache
 
 
-def _formatted(cache: Path, java: Path, classpath: str) -> Path:
+def _formatted(cache: Path, java: Path, classpath: str, node: int) -> Path:
     """A data folder as ``kafka-storage format`` leaves it, to be copied; made once, as that costs a start of Java."""
-    digest = hashlib.sha256(f"{KAFKA_VERSION} {_CLUSTER_ID} 1".encode()).hexdigest()[:8]
+    digest = hashlib.sha256(f"{KAFKA_VERSION} {_CLUSTER_ID} {node}".encode()).hexdigest()[:8]
     ready = cache / f"kafka-{KAFKA_VERSION}-{digest}"
     if ready.exists():
         return ready
@@ -232,7 +235,8 @@ def _formatted(cache: Path, java: Path, classpath: str) -> Path:
         data.mkdir()
         properties = {
             **_PROPERTIES,
-            "controller.quorum.voters": f"1@{HOST}:9093",
+            "node.id": str(node),
+            "controller.quorum.voters": f"{node}@{HOST}:9093",
             "listeners": f"PLAINTEXT://{HOST}:9092,CONTROLLER://{HOST}:9093",
             "log.dirs": str(data),
         }
