@@ -919,11 +919,11 @@ MACHINES = _of(
     ),
     (
         "a click near the delivery is held",
-        "return due if at - delivered <= bots.near and due >= clock else HUMAN",
+        "return at + bots.hold if at - delivered <= bots.near else HUMAN",
         "return HUMAN",
     ),
     ("near: its end is included", "at - delivered <= bots.near", "at - delivered < bots.near"),
-    ("a click far from the delivery counts at once", "at - delivered <= bots.near and due", "due"),
+    ("a click far from the delivery counts at once", " if at - delivered <= bots.near else HUMAN", ""),
     ("bots off", "    if bots is None:\n        return HUMAN\n", "    bots = bots or Bots()\n"),
     ("burst: so many distinct URLs", "+ span}) >= bots.burst_urls", "+ span}) > bots.burst_urls"),
     (

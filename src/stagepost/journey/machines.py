@@ -27,8 +27,9 @@ def remember(state: ContactState, send: Named, url: str | None, at: int, keep: i
     state.null_clicks = clicks[-keep:]
 
 
-def judge(state: ContactState, bots: Bots | None, send: Named, at: int, clock: int) -> int:
-    """``HUMAN``, ``MACHINE``, or until when the click must be held. The click itself is already remembered."""
+def judge(state: ContactState, bots: Bots | None, send: Named, at: int) -> int:
+    """``HUMAN``, ``MACHINE``, or until when the click must be held, be that over already: then it acts with the next
+    step, in its turn among the timers. The click itself is already remembered."""
     if bots is None:
         return HUMAN
     delivered = delivered_at(state, send, at)
@@ -36,8 +37,7 @@ def judge(state: ContactState, bots: Bots | None, send: Named, at: int, clock: i
         return HUMAN
     if at - delivered <= bots.instant or in_burst(state, bots, send, at):
         return MACHINE
-    due = at + bots.hold
-    return due if at - delivered <= bots.near and due >= clock else HUMAN
+    return at + bots.hold if at - delivered <= bots.near else HUMAN
 
 
 def in_burst(state: ContactState, bots: Bots, send: Named, at: int) -> bool:

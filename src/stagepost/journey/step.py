@@ -76,6 +76,8 @@ CONSENT_EXIT = "consent_withdrawn"
 HELD_TYPE = "email.clicked"
 LATE_CREDIT = 7 * DAY
 """How far beyond lateness an event still finds the click before it."""
+EARNED = (1,)
+"""``Held.waiting[""]`` of a click that counts already for credit and metrics, because it is late for some journey."""
 NO_LINKS: tuple[int, ...] = ()
 URL_LIMIT = 1024
 """Characters of a held click's URL, which is kept for its record only."""
@@ -318,6 +320,7 @@ def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
     """Judge a click once for each lens, and record it where a person made it; journeys act on it now or later."""
     program, state, at = scene.program, scene.state, scene.at
     unknown = event.machine is None
+    late = at < scene.clock - program.lateness  # for every journey: judged, and never held
     links: tuple[int, ...] = ()
     touched: list[tuple[JourneyProgram, Touches]] = []
     if counted:
@@ -334,23 +337,28 @@ def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
             continue
         if lens.consent is not None and not _consented(state, lens, at):
             continue
-        verdict = machines.judge(state, lens.bots, scene.send, at, scene.clock) if unknown else machines.HUMAN
+        verdict = machines.judge(state, lens.bots, scene.send, at) if unknown else machines.HUMAN
         if verdict == machines.MACHINE:
             _mark_machine(scene, lens.key)
             continue
         mine = [pair for pair in touched if pair[0].lens == lens.key]
         held = state.lenses[lens.key].held if lens.key in state.lenses else ()
-        if verdict == machines.HUMAN or len(held) >= HELD_CLICKS:
+        if verdict == machines.HUMAN or late or len(held) >= HELD_CLICKS:
             _human_click(scene, lens.key, counted)
             acting += mine
             continue
         waiting: dict[str, tuple[int, ...]] = {"": ()}
         for journey, touches in mine:
             if at < scene.clock - journey.definition.lateness:
+                # Late there, hence judged and never held; what it earns is known from now on.
+                if waiting[""] != EARNED:
+                    _human_click(scene, lens.key, counted)
+                    waiting[""] = EARNED
                 acting.append((journey, touches))
             else:
                 calm = _is_calm(journey, links)
                 waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in touches))
+        held = state.lenses[lens.key].held if lens.key in state.lenses else ()
         url = without_query(event.url)
         campaign, message = scene.send.campaign, scene.send.message
         click = Held(verdict, at, event.id, campaign, message, url[:URL_LIMIT] if url else None, counted, waiting)
@@ -412,7 +420,7 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
         if known is None or known.bots is None or machines.in_burst(state, known.bots, scene.send, click.at):
             _mark_machine(scene, lens_key)
             waiting = {}
-        else:
+        elif click.waiting[""] != EARNED:
             _human_click(scene, lens_key, click.counted)
             lens = state.lenses.get(lens_key, lens)
     left = Held(click.due, click.at, click.id, click.campaign, click.message, click.url, click.counted, waiting)
