@@ -116,7 +116,7 @@ class RestoreSettings:
 
 
 @dataclass
-class _Standstill:
+class Standstill:
     """For how long there has been no progress, as far as we were there to see it.
 
     A look counts for a second at most: a process that was stopped itself comes back to an answer of long ago.
@@ -200,7 +200,7 @@ class Restore:
 
     def _committed(self) -> Generator[None, None, Committed | None]:
         """S2. Before any question for an end: what was undecided then is decided now."""
-        standstill = _Standstill(self.clock)
+        standstill = Standstill(self.clock)
         while True:
             try:
                 return self.intake.committed(self.partition, 1.0)
@@ -246,7 +246,8 @@ class Restore:
                 f"the state was written for {at.partitions} partitions, the input has {settings.partitions}; "
                 "contacts would be looked for in the wrong one: use stagepost repartition"
             )
-        fresh = at.seq == 0 or self.clock.wall_us() - at.asof < settings.max_age_us
+        # An empty one has no age; one that is partial has states, whatever its number says.
+        fresh = (at.seq == 0 and not at.partial) or self.clock.wall_us() - at.asof < settings.max_age_us
         return at if same and fresh and bounds.low <= at.coff <= bounds.high else None
 
     def _fresh(self, bounds: Bounds) -> Checkpoint:
@@ -257,7 +258,7 @@ class Restore:
             in_off=0,
             topic_id=settings.topic_id,
             nonce=self.new_nonce(),
-            asof=0,
+            asof=self.clock.wall_us(),
             codec=settings.codec,
             partitions=settings.partitions,
         )
@@ -268,8 +269,8 @@ class Restore:
         reached = at  # the last control record that was read
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
-        standstill = _Standstill(self.clock)
-        as_of = at.asof if at.seq else self.clock.wall_us()
+        standstill = Standstill(self.clock)
+        as_of = at.asof if at.seq or at.partial else self.clock.wall_us()
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -337,7 +338,7 @@ class Restore:
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
         reader = yield from self._reader(bounds.low)
-        newest, standstill = 0, _Standstill(self.clock)
+        newest, standstill = 0, Standstill(self.clock)
         while reader.position() < bounds.high and newest < at.seq:
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -414,10 +415,7 @@ class Restore:
         )
 
     def _moved(self, why: str) -> Stop:
-        return OffsetMoved(
-            f"the committed offset of partition {self.partition} was moved: {why}. "
-            "Put it back, or run once with --rebuild to process from there on the state as it is"
-        )
+        return offset_moved(self.partition, why)
 
     def _stuck(self, target: int | None) -> Stop:
         bounds = self._bounds()
@@ -435,6 +433,13 @@ class Restore:
         yield
         while self.clock.monotonic() < until:
             yield
+
+
+def offset_moved(partition: int, why: str) -> Stop:
+    return OffsetMoved(
+        f"the committed offset of partition {partition} was moved: {why}. "
+        "Put it back, or run once with --rebuild to process from there on the state as it is"
+    )
 
 
 class _Changes(Sequence[StateChange]):

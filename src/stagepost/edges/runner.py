@@ -55,6 +55,9 @@ _CLOCK_JUMP_S = 60.0
 """Broker time that goes back by more than this, or is as far ahead of this machine's: one of the clocks is wrong, and
 timers fire by the broker's. Machines that ask for the time differ by milliseconds."""
 
+_STUCK_S = 15.0
+"""Beyond the timeout of transactions, until the broker has ended any whose owner died."""
+
 _RESTORE_TURN_S = 1.0
 """Of one turn, for steps of restores."""
 
@@ -251,7 +254,16 @@ class Runner:
         config = self._config
         processor: Any = self._processor
         if state is None:
-            return StatelessWork(processor, self._intake, config.start_from, self._mirror, self._writer, self._clock)
+            return StatelessWork(
+                processor,
+                self._intake,
+                config.start_from,
+                self._mirror,
+                self._writer,
+                stuck_after_s=config.transaction_timeout_s + _STUCK_S,
+                rebuild=config.rebuild,
+                clock=self._clock,
+            )
         mirror = self._mirror
         if mirror is None:
             raise ValueError(f"role {config.role} has state, hence needs a mirror")
@@ -265,7 +277,7 @@ class Runner:
             rebuild=config.rebuild,
             all_states=processor.announces,
             max_age_us=int(config.delete_retention_s / 2 * 1_000_000),
-            stuck_after_s=config.transaction_timeout_s + 15,
+            stuck_after_s=config.transaction_timeout_s + _STUCK_S,
         )
 
         def restore(partition: int) -> Restore:
@@ -444,13 +456,14 @@ class Runner:
             owned.active_at = now
             self._check_clock(owned, batch[-1].timestamp, now)
             owned.saw(batch[-1].timestamp, now)
+            owned.record_us = max(owned.record_us, batch[-1].timestamp)
         return batches
 
     def _check_clock(self, owned: Owned, broker_us: int, now: float) -> None:
         """Alarm where the broker's time jumps. The partition's clock follows it forwards, and never goes back."""
         jump = int(_CLOCK_JUMP_S * 1_000_000)
-        if broker_us < owned.broker_us - jump:
-            kind, by_us = "back", owned.broker_us - broker_us
+        if broker_us < owned.record_us - jump:
+            kind, by_us = "back", owned.record_us - broker_us
         elif broker_us > self._clock.wall_us() + jump:
             kind, by_us = "ahead", broker_us - self._clock.wall_us()
         else:
@@ -691,12 +704,12 @@ class Runner:
             label = str(owned.number)
             lag = self._intake.lag(owned.number, owned.next_offset)
             behind_s = 0.0 if lag == 0 else -1.0
-            if lag and owned.broker_us:
-                behind_s = max(0.0, (self._clock.wall_us() - owned.broker_us) / 1_000_000)
+            if lag and owned.record_us:
+                behind_s = max(0.0, (self._clock.wall_us() - owned.record_us) / 1_000_000)
             counters.set("consumer_lag_records", -1 if lag is None else lag, topic, label)
             counters.set("consumer_lag_seconds", behind_s, topic, label)
-            if owned.broker_us:
-                counters.set("last_record_processed_timestamp_seconds", owned.broker_us / 1_000_000, topic, label)
+            if owned.record_us:
+                counters.set("last_record_processed_timestamp_seconds", owned.record_us / 1_000_000, topic, label)
             if self._work.idles:
                 counters.set("mirror_staleness_seconds", self._work.staleness_s(owned, now), label)
             self._measure_undecided(owned, now)

@@ -15,9 +15,9 @@ from msgspec import structs
 
 from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
-from stagepost.edges.errors import EdgeError, SlowDown, Stop, Unstable
-from stagepost.edges.ports import Checkpoint, Counters, Intake, Mirror, Outcome, StateChange
-from stagepost.edges.restore import Readers, Restore
+from stagepost.edges.errors import EdgeError, Outdated, RestoreStuck, SlowDown, Stop, Unstable
+from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
+from stagepost.edges.restore import Readers, Restore, Standstill, offset_moved
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
@@ -54,9 +54,12 @@ class Owned:
     next_offset: int
     seq: int
     broker_us: int
-    """Last broker timestamp known of the partition; 0: none, and its idle clock stands until others have one."""
+    """Last broker timestamp known of the partition, that of its own control records included; 0: none, and its idle
+    clock stands until others have one."""
     broker_at: float
     """Our own time when that was learned."""
+    record_us: int = 0
+    """Broker timestamp of the newest record that was read; 0: none yet. What lies between it and now is the lag."""
     active_at: float
     """Our own time of its last record, or of its start."""
     announcements: tuple[Emit, ...] = ()
@@ -174,29 +177,41 @@ class StatelessWork:
         start_from: str | int,
         mirror: Mirror | None,
         writer: str,
+        stuck_after_s: float,
+        rebuild: bool = False,
         clock: Clock = REAL,
     ) -> None:
-        """``mirror``: where batches that were begun are written down; a role without state does without it as well."""
+        """``mirror``: where batches that were begun are written down; a role without state does without it as well.
+        ``stuck_after_s``: by then the broker has ended any transaction whose owner died. ``rebuild``: go on from an
+        offset that was moved by hand."""
         self._processor = processor
         self._intake = intake
         self._start_from = start_from
         self._mirror = mirror
         self._writer = writer
+        self._stuck_after_s = stuck_after_s
+        self._rebuild = rebuild
         self._clock = clock
         self._untried_until = clock.monotonic()
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
+        standstill = Standstill(self._clock)
         while True:
             try:
                 committed = self._intake.committed(partition, 1.0)
                 if committed is None:
                     seq, offset = 0, self._intake.first_offset(partition, self._start_from)
                 else:
-                    seq, offset = committed.seq or 0, committed.offset
+                    seq, offset = self._seq_of(partition, committed), committed.offset
                 break
             except Unstable as error:
+                waited = standstill.look(0)
                 self._log.info("committed offset undecided", partition=partition, reason=str(error))
+                if waited > 2 * self._stuck_after_s:
+                    raise RestoreStuck(
+                        f"the committed offset of partition {partition} stays undecided: {error}"
+                    ) from error
                 until = self._clock.monotonic() + _ASK_AGAIN_S
                 while self._clock.monotonic() < until:
                     yield
@@ -211,6 +226,17 @@ class StatelessWork:
             active_at=now,
             care=after_death(found, offset),
         )
+
+    def _seq_of(self, partition: int, committed: Committed) -> int:
+        """The number of the committed batch. Raises where somebody else wrote the offset, or a newer version."""
+        if committed.proto is not None and committed.proto > PROTO:
+            raise Outdated(
+                f"the committed offset of partition {partition} was written by a newer version of stagepost (protocol "
+                f"{committed.proto}; this one knows {PROTO}): run that version, or a later one"
+            )
+        if committed.seq is None and not self._rebuild:
+            raise offset_moved(partition, f"at {committed.offset} it has no metadata of this version")
+        return committed.seq or 0
 
     def plan(self, owned: Owned, records: Sequence[Record], next_offset: int, now: int | None) -> PartitionPlan | None:
         return self._processor.plan(owned.number, owned.seq + 1, records, next_offset)
@@ -326,7 +352,7 @@ class StatefulWork:
             care=after_death(restored.attempt, restored.next_offset),
             unseen=None if control is None or not processor.surveys else 0,
             seq=seq,
-            broker_us=restored.checkpoint.asof,
+            broker_us=0 if control is None else restored.checkpoint.asof,
             broker_at=now,
             active_at=now,
             announcements=processor.assigned(state, restored.states) if processor.announces else (),

@@ -269,6 +269,28 @@ def test_a_half_written_batch_that_kafka_lost_is_not_taken_for_whole(world: Worl
     assert restored.checkpoint.nonce != before.nonce
 
 
+@pytest.mark.parametrize(("age", "gone"), [(DAY, False), (3 * DAY, True)])
+def test_half_a_mirror_without_a_batch_number_has_an_age_too(world: World, age: int, gone: bool) -> None:
+    """Its states came before the first control record, and one of them may have a tombstone that is gone by now."""
+    world.commit(1, {"a": b"1@5"})
+    empty = structs.replace(world.restored().checkpoint, seq=0, coff=0, in_off=0, asof=NOW - age, control=None)
+    world.mirror.checkpoints[0] = structs.replace(empty, partial=True)
+    world.mirror.values[0] = {"old": b"1@3"}
+    restored = world.restored()
+    assert ("old" not in restored.states, restored.checkpoint.nonce != empty.nonce) == (gone, gone)
+    assert restored.states["a"] == b"1@5"
+
+
+def test_a_rebuild_is_as_old_as_its_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_READ", 1)
+    world.mirror.piece = 1
+    world.commit(1, {"a": b"1@5", "b": b"1@5", "c": b"1@5"})
+    steps = world.restore().steps()
+    while (found := world.mirror.checkpoint(0)) is None or not found.partial:
+        next(steps)
+    assert (found.seq, found.asof) == (0, NOW)
+
+
 def test_a_process_that_was_stopped_itself_does_not_take_that_for_a_standstill(world: World) -> None:
     world.commit(1, {"a": b"1@5"})
     other = MemoryLog(world.broker, "group", "other", Topic.EVENTS).producer()

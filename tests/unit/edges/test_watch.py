@@ -144,6 +144,21 @@ def test_broker_time_as_usual_is_no_alarm(world: World) -> None:
     assert world.metrics.total("clock_jumps_total") == 0
 
 
+def test_the_lag_of_a_backlog_is_its_age_and_no_alarm_of_the_clock(world: World) -> None:
+    world.runner.close()
+    for _ in range(50):
+        world.send(0, at=NOW - 3600 * MICROS)
+    world.broker.now = NOW
+    world.start(batch=5)
+    world.turns(6, each_s=1.1)
+    assert world.gauge("consumer_lag_records") in range(5, 50)
+    assert 3600 <= (world.gauge("consumer_lag_seconds") or 0) < 3700
+    assert world.gauge("last_record_processed_timestamp_seconds") == NOW / MICROS - 3600
+    world.turns(30, each_s=1.1)
+    assert (world.gauge("consumer_lag_records"), world.gauge("consumer_lag_seconds")) == (0, 0)
+    assert world.metrics.total("clock_jumps_total") == 0
+
+
 def test_contacts_that_move_too_often_are_told_at_a_bounded_rate(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Counting.plan
 

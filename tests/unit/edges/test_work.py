@@ -1,4 +1,4 @@
-"""How a partition's states are listed for a change of definitions: never from a mirror that may lack some."""
+"""Where a role without state begins; how states are listed for a change: never from a mirror that may lack some."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from stagepost.edges.errors import OffsetMoved, Outdated
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
-from stagepost.edges.ports import Checkpoint, NoCounters
+from stagepost.edges.ports import PROTO, Checkpoint, Committed, NoCounters
 from stagepost.edges.restore import Readers
-from stagepost.edges.work import MirrorRefused, Owned, StatefulWork
+from stagepost.edges.work import MirrorRefused, Owned, StatefulWork, StatelessWork
 from stagepost.engine.journey_worker import JourneyProcessor
 from stagepost.engine.plan import Sweep, Topic
 from stagepost.journey.compile import compile_program
@@ -59,6 +60,36 @@ def owned(applied_seq: int, nonce: str = "n") -> Owned:
         checkpoint=checkpoint,
         applied_seq=applied_seq,
     )
+
+
+class Intake:
+    """Knows one committed offset."""
+
+    def __init__(self, committed: Committed) -> None:
+        self._committed = committed
+
+    def committed(self, partition: int, timeout_s: float) -> Committed:
+        return self._committed
+
+
+def start(committed: Committed, rebuild: bool = False) -> Owned:
+    work = StatelessWork(None, Intake(committed), "earliest", None, "w", 30.0, rebuild)  # type: ignore[arg-type]
+    try:
+        next(work.restore(0))
+    except StopIteration as finished:
+        owned_: Owned = finished.value
+        return owned_
+    raise AssertionError("there was nothing to wait for")
+
+
+def test_a_role_without_state_refuses_an_offset_that_it_did_not_write() -> None:
+    ours, moved = Committed(7, 3, PROTO), Committed(5, None, None)
+    assert (start(ours).next_offset, start(ours).seq) == (7, 3)
+    with pytest.raises(OffsetMoved, match="--rebuild"):
+        start(moved)
+    assert (start(moved, rebuild=True).next_offset, start(moved, rebuild=True).seq) == (5, 0)
+    with pytest.raises(Outdated, match="newer version"):
+        start(Committed(7, 3, PROTO + 1))
 
 
 def test_a_listing_shows_everybody_that_the_change_concerns(work: StatefulWork, mirror: MemoryMirror) -> None:
