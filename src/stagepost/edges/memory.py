@@ -244,6 +244,13 @@ class MemoryBroker:
             if self._owners.get(transaction.producer._id) is transaction.producer:
                 del self._owners[transaction.producer._id]
 
+    def grow(self, topic: Topic, partitions: int) -> None:
+        """Somebody adds partitions by hand."""
+        for number in range(self._partitions[topic], partitions):
+            self._logs[topic, number] = []
+            self._starts[topic, number] = 0
+        self._partitions[topic] = partitions
+
     def hold_end(self, producer: MemoryProducer, commits: bool) -> None:
         """A copy of a request to end a transaction stays under way, as the client has repeated the request."""
         self._late.append((producer, _Fate.COMMITTED if commits else _Fate.ABORTED))

@@ -241,11 +241,8 @@ class Restore:
         if at.topic_id == settings.topic_id:
             self._readable(at.codec, at.proto)
         same = (at.topic_id, at.codec, at.proto) == (settings.topic_id, settings.codec, PROTO)
-        if same and at.partitions != settings.partitions:
-            raise PartitionsChanged(
-                f"the state was written for {at.partitions} partitions, the input has {settings.partitions}; "
-                "contacts would be looked for in the wrong one: use stagepost repartition"
-            )
+        if same:
+            refuse_other_count(at.partitions, settings.partitions)
         # An empty one has no age; one that is partial has states, whatever its number says.
         fresh = (at.seq == 0 and not at.partial) or self.clock.wall_us() - at.asof < settings.max_age_us
         return at if same and fresh and bounds.low <= at.coff <= bounds.high else None
@@ -361,6 +358,8 @@ class Restore:
     def _finish(self, committed: Committed | None, at: Checkpoint) -> Steps:
         """S6."""
         control = decode_control(at.control) if at.control else None
+        if control is not None and control.partitions:
+            refuse_other_count(control.partitions, self.settings.partitions)
         if committed is None:
             if control is None:
                 next_offset = self.intake.first_offset(self.partition, self.settings.start_from)
@@ -433,6 +432,15 @@ class Restore:
         yield
         while self.clock.monotonic() < until:
             yield
+
+
+def refuse_other_count(written_for: int, partitions: int) -> None:
+    """Raises PartitionsChanged where a state was written for another number of partitions than the input has."""
+    if written_for != partitions:
+        raise PartitionsChanged(
+            f"the state was written for {written_for} partitions, the input has {partitions}; "
+            "contacts would be looked for in the wrong one: use stagepost repartition"
+        )
 
 
 def offset_moved(partition: int, why: str) -> Stop:

@@ -25,7 +25,7 @@ from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.mirror import RedisMirror, connect
 from stagepost.edges.ports import ChangeKind, Counters, Log, Membership, Mirror
-from stagepost.edges.restore import Readers, Restore, RestoreSettings
+from stagepost.edges.restore import Readers, Restore, RestoreSettings, refuse_other_count
 from stagepost.edges.retelling import Retelling
 from stagepost.edges.roles import Status
 from stagepost.edges.transactions import ATTEMPTS, DIVISIBLE_ATTEMPTS, Kind, Transactions, Written
@@ -226,15 +226,17 @@ class Runner:
         state = getattr(processor, "state", None)
         counts = log.partitions([*dict.fromkeys([processor.input, *([state] if state else []), *config.topics])])
         partitions = counts[processor.input]
-        if state is not None and counts[state] != partitions:
-            raise PartitionsChanged(
-                f"{processor.input} has {partitions} partitions, {state} {counts[state]}: they must be as many; "
-                "use stagepost repartition"
-            )
+        beside = [topic for topic in (state, Topic.CONTACTS) if topic in counts] if state is not None else []
+        for topic in beside:
+            if counts[topic] != partitions:
+                raise PartitionsChanged(
+                    f"{processor.input} has {partitions} partitions, {topic} {counts[topic]}: they must be as many; "
+                    "use stagepost repartition"
+                )
         self._intake = log.intake(processor.input)
         self._publisher = log.publisher()
         self._work = self._kind_of_work(state, partitions)
-        kind = Kind(state, getattr(processor, "codec", 0), self._writer)
+        kind = Kind(state, getattr(processor, "codec", 0), self._writer, partitions)
         self._transactions = Transactions(
             log.producer,
             self._intake.committed,
@@ -268,11 +270,13 @@ class Runner:
         if mirror is None:
             raise ValueError(f"role {config.role} has state, hence needs a mirror")
         readers = Readers(self._log_port, state)
+        topic_id = self._log_port.topic_id(state)
+        self._refuse_other_count(mirror, topic_id, partitions)
         settings = RestoreSettings(
             state=state,
             codec=processor.codec,
             partitions=partitions,
-            topic_id=self._log_port.topic_id(state),
+            topic_id=topic_id,
             start_from=config.start_from,
             rebuild=config.rebuild,
             all_states=processor.announces,
@@ -307,6 +311,16 @@ class Runner:
             self._clock,
             self._new_applier,
         )
+
+    def _refuse_other_count(self, mirror: Mirror, topic_id: str, partitions: int) -> None:
+        """Any partition's checkpoint tells for how many it was written: one that was added by hand has none itself."""
+        try:
+            for number in range(partitions):
+                at = mirror.checkpoint(number)
+                if at is not None and at.topic_id == topic_id:
+                    refuse_other_count(at.partitions, partitions)
+        except SlowDown as error:
+            self._log.info("the number of partitions is looked at with each of them", reason=str(error))
 
     def turn(self) -> None:
         """One poll, and all that follows from it."""

@@ -60,6 +60,8 @@ class Kind:
     codec: int
     writer: str
     """Of this process and no other, living or dead."""
+    partitions: int = 0
+    """Of the input."""
 
 
 class _Fate(Enum):
@@ -194,6 +196,7 @@ class Transactions:
                 codec=self._kind.codec,
                 proto=PROTO,
                 writer=self._kind.writer,
+                partitions=self._kind.partitions,
             )
         )
 

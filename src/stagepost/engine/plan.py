@@ -64,7 +64,7 @@ CONTROL_KEY = b"\x00control"
 """Reserved key of control records in a state topic; a contact id cannot hold a NUL, see ``engine/intake.py``."""
 
 
-class Control(Struct, frozen=True, kw_only=True):
+class Control(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last record of every transaction of a partition, in its state topic (delivery.md 2)."""
 
     seq: int
@@ -79,6 +79,8 @@ class Control(Struct, frozen=True, kw_only=True):
     codec: int
     proto: int
     writer: str
+    partitions: int = 0
+    """Of the input when it was written; 0 in records from before this was kept."""
 
 
 encode_control = json.Encoder().encode

@@ -146,6 +146,7 @@ def closing_records(
             codec=CODEC,
             proto=proto,
             writer=writer,
+            partitions=len(sources),
         )
         value = encode_control(control)
         yield Emit(topic=Topic.STATE, key=CONTROL_KEY, value=value, partition=source.partition), control

@@ -42,8 +42,8 @@ class World:
         self.transactions = self.new_transactions(codec=1)
         self.nonces = (f"nonce {number}" for number in count(1))
 
-    def new_transactions(self, codec: int) -> Transactions:
-        kind = Kind(Topic.STATE, codec=codec, writer="one")
+    def new_transactions(self, codec: int, partitions: int = 0) -> Transactions:
+        kind = Kind(Topic.STATE, codec=codec, writer="one", partitions=partitions)
         return Transactions(
             self.log.producer,
             self.intake.committed,
@@ -279,6 +279,15 @@ def test_half_a_mirror_without_a_batch_number_has_an_age_too(world: World, age: 
     restored = world.restored()
     assert ("old" not in restored.states, restored.checkpoint.nonce != empty.nonce) == (gone, gone)
     assert restored.states["a"] == b"1@5"
+
+
+def test_the_number_of_partitions_is_pinned_in_the_log_too(world: World) -> None:
+    world.transactions = world.new_transactions(codec=1, partitions=1)
+    world.commit(1, {"a": b"1@5"})
+    assert world.restored().states == {"a": b"1@5"}
+    world.mirror.checkpoints.clear()  # Redis is lost
+    with pytest.raises(PartitionsChanged, match="written for 1 partitions, the input has 2"):
+        world.restored(partitions=2)
 
 
 def test_a_rebuild_is_as_old_as_its_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tests.integration.counting import Counting, CountingPartition, runner_confi
 
 from stagepost.edges.applier import Applications
 from stagepost.edges.clock import Clock
-from stagepost.edges.errors import MirrorUnavailable
+from stagepost.edges.errors import MirrorUnavailable, PartitionsChanged
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror
 from stagepost.edges.metrics import Metrics
 from stagepost.edges.ports import Checkpoint
@@ -142,6 +142,16 @@ def test_broker_time_as_usual_is_no_alarm(world: World) -> None:
         world.send(0, 1)
         world.turns(2)
     assert world.metrics.total("clock_jumps_total") == 0
+
+
+def test_partitions_that_were_added_by_hand_are_refused_by_whoever_gets_only_these(world: World) -> None:
+    world.send(0)
+    world.turns(10)
+    world.runner.close()
+    for topic in (Topic.EVENTS, Topic.STATE):
+        world.broker.grow(topic, 2 * PARTITIONS)
+    with pytest.raises(PartitionsChanged, match="use stagepost repartition"):
+        world.start()
 
 
 def test_the_lag_of_a_backlog_is_its_age_and_no_alarm_of_the_clock(world: World) -> None:
