@@ -87,6 +87,8 @@ OWNED_BY_THE_PROTOCOL: Mapping[str, str] = MappingProxyType(
         "transactional.id": "it is made of the prefix, the role and the instance",
         "enable.idempotence": "transactions need it",
         "enable.gapless.guarantee": "a refused record must abort its transaction, and not end the producer",
+        "enable.partition.eof": "the end of a partition tells that it is idle",
+        "delivery.report.only.error": "where the control record lies is known from its report",
         "acks": "a transaction needs every replica in sync",
         "request.required.acks": "a transaction needs every replica in sync",
         "partitioner": "keys lie where JVM producers put them (murmur2)",

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from stagepost.edges.admin import topic_settings
 from stagepost.edges.consumers import KafkaIntake, KafkaStateReader
 from stagepost.edges.errors import MissingTopics, Outdated, Stop, Unstable, of_kafka
 from stagepost.edges.ports import Bounds
@@ -102,6 +103,18 @@ class KafkaLog:
         if topic_id == _NO_ID:
             raise Outdated(f"the brokers at {self._settings.bootstrap_servers} give topics no id: {KAFKA}")
         return topic_id
+
+    def tombstones_stay_s(self, topic: Topic) -> float | None:
+        name = self._names.full(topic)
+        try:
+            cluster = self._admin.list_topics(name, timeout=_ASK_S)
+            if cluster.controller_id not in cluster.brokers:
+                return None  # as in ``topic_id``
+            found = topic_settings(self._admin, [name]).get(name, {}).get("delete.retention.ms")
+        except KafkaException as error:
+            _LOGGER.info("the settings of %s are not told: %s", name, error.args[0].str())
+            return None
+        return None if found is None else int(found) / 1000
 
     def bounds(self, topic: Topic, partition: int) -> Bounds:
         place = TopicPartition(self._names.full(topic), partition)

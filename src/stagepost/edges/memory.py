@@ -373,6 +373,9 @@ class MemoryLog:
     def topic_id(self, topic: Topic) -> str:
         return f"id of {topic}"
 
+    def tombstones_stay_s(self, topic: Topic) -> float | None:
+        return None
+
     def bounds(self, topic: Topic, partition: int) -> Bounds:
         broker = self._broker
         place = (topic, partition)

@@ -33,13 +33,13 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from stagepost.edges.admin import group_members
 from stagepost.edges.errors import Stop
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
+from stagepost.edges.pieces import Pieces
 from stagepost.edges.ports import (
     PROTO,
     Checkpoint,
     Committed,
     Membership,
     Mirror,
-    TransactionalProducer,
     decode_committed,
     encode_metadata,
 )
@@ -140,17 +140,16 @@ class Repartition:
         self._grow(Topic.CONTACTS, partitions)
         self._grow(Topic.STATE, partitions)
         self._refuse_members()
-        producer = self._log.producer()
+        pieces = Pieces(self._log.producer, _CALL_S)
         try:
-            producer.init(_CALL_S)
             moved = Moved()
             for partition in range(partitions):
                 self.progress(partition, partitions)
-                self._move(producer, partition, partitions, moved)
+                self._move(pieces, partition, partitions, moved)
                 self.told(f"partition {partition}: {moved.contacts:,} contacts moved so far")
-            self._close_all(producer, now, partitions)
+            self._close_all(pieces, now, partitions)
         finally:
-            producer.discard()
+            pieces.close()
         self.told("every partition is closed by a control record")
         for partition in range(partitions):
             self.mirror.wipe(partition, _nothing(partitions))
@@ -177,7 +176,7 @@ class Repartition:
             moved.memberships += sum(1 for _ in moved_memberships(fold, partition, partitions))
         return moved
 
-    def _move(self, producer: TransactionalProducer, partition: int, partitions: int, moved: Moved) -> None:
+    def _move(self, pieces: Pieces, partition: int, partitions: int, moved: Moved) -> None:
         states, _, _ = self._fold(Topic.STATE, partition)
         leaving = list(moved_states(states, partition, partitions))
         for start in range(0, len(leaving), PIECE):
@@ -188,26 +187,15 @@ class Repartition:
                 if told:
                     self.mirror.tell(home, [(contact, each) for each in told])
                     self.mirror.tell(partition, [(contact, b"")])
-            self._carry(producer, Topic.STATE, partition, piece)
+            pieces.carry(_moving(Topic.STATE, partition, piece))
             moved.contacts += len(piece)
         records, _, _ = self._fold(Topic.CONTACTS, partition)
         memberships = list(moved_memberships(records, partition, partitions))
         for start in range(0, len(memberships), PIECE):
-            self._carry(producer, Topic.CONTACTS, partition, memberships[start : start + PIECE])
+            pieces.carry(_moving(Topic.CONTACTS, partition, memberships[start : start + PIECE]))
         moved.memberships += len(memberships)
 
-    def _carry(
-        self, producer: TransactionalProducer, topic: Topic, partition: int, piece: Sequence[tuple[str, int, bytes]]
-    ) -> None:
-        producer.begin()
-        for key, _, _ in piece:
-            producer.send(Emit(topic=topic, key=key.encode(), value=None, partition=partition))
-        for key, home, value in piece:
-            producer.send(Emit(topic=topic, key=key.encode(), value=value, partition=home))
-        producer.flush(_CALL_S)
-        producer.commit(_CALL_S)
-
-    def _close_all(self, producer: TransactionalProducer, now: int, partitions: int) -> None:
+    def _close_all(self, pieces: Pieces, now: int, partitions: int) -> None:
         sources: list[Source] = []
         for partition in range(partitions):
             fold, control, _ = self._fold(Topic.STATE, partition)
@@ -219,16 +207,12 @@ class Repartition:
         records = list(closing_records(sources, self._first, tallies, "repartition", PROTO))
         if not records:
             return
-        producer.begin()
         for emit, control in records:
-            producer.send(emit)
             # A partition that the input does not have yet goes on from its control record.
             if control is not None and emit.partition is not None and emit.partition < now:
                 offsets[emit.partition] = (control.in_off, encode_metadata(control.seq, control.writer))
-        producer.flush(_CALL_S)
-        token = self._group.consumer_group_metadata()
-        producer.send_offsets(offsets, Membership(-1, "", token), _CALL_S)
-        producer.commit(_CALL_S)
+        member = Membership(-1, "", self._group.consumer_group_metadata())
+        pieces.carry((emit for emit, _ in records), lambda producer: producer.send_offsets(offsets, member, _CALL_S))
 
     def _refuse_other(self, partition: int, control: Control | None) -> None:
         """Raises Stop unless the committed offset belongs to the newest control record."""
@@ -342,6 +326,14 @@ class Repartition:
                 return
             time.sleep(0.05)
         raise Stop(f"{name}: its new partitions have no leader after {_CREATION_S:g} s")
+
+
+def _moving(topic: Topic, partition: int, piece: Sequence[tuple[str, int, bytes]]) -> Iterator[Emit]:
+    """Keys out of a partition, with their values into others."""
+    for key, _, _ in piece:
+        yield Emit(topic=topic, key=key.encode(), value=None, partition=partition)
+    for key, home, value in piece:
+        yield Emit(topic=topic, key=key.encode(), value=value, partition=home)
 
 
 def _nothing(partitions: int) -> Checkpoint:

@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stagepost.edges.group_offsets import GroupOffsets
+from stagepost.edges.pieces import Pieces
 from stagepost.edges.producers import KafkaProducer
 from stagepost.edges.scan import Scanner
 from stagepost.edges.topics import TopicNames
@@ -50,7 +51,8 @@ class Retrier:
         self._scanner = scanner
         self._offsets = {topic: GroupOffsets(settings, names.group(role)) for topic, role in _ROLES.items()}
         identity = names.transactional_id("dlq", uuid.uuid4().hex[:12])
-        self._producer = KafkaProducer({**settings, "transaction.timeout.ms": 60_000}, identity, names, Topic.RAW)
+        patient = {**settings, "transaction.timeout.ms": 60_000}
+        self._sender = Pieces(lambda: KafkaProducer(patient, identity, names, Topic.RAW), _CALL_S)
 
     def send(
         self,
@@ -63,16 +65,10 @@ class Retrier:
         ordered = sorted(
             letters, key=lambda letter: (letter.source_topic, letter.source_partition, letter.source_offset)
         )
-        self._producer.init(_CALL_S)
         done = 0
         began = time.monotonic()
         for piece in _pieces(ordered):
-            self._producer.begin()
-            for letter in piece:
-                for emit in retry_of(letter):
-                    self._producer.send(emit)
-            self._producer.flush(_CALL_S)
-            self._producer.commit(_CALL_S)
+            self._sender.carry(emit for letter in piece for emit in retry_of(letter))
             done += len(piece)
             progress(done, len(ordered))
             if rate is not None:
@@ -104,7 +100,7 @@ class Retrier:
         return Outcome(len(letters), tuple(failed), tuple(self._names.full(SOURCES[topic]) for topic in waiting))
 
     def close(self) -> None:
-        self._producer.discard()
+        self._sender.close()
         for offsets in self._offsets.values():
             offsets.close()
 

@@ -85,7 +85,8 @@ class RunnerConfig:
     rebuild: bool = False
     """Accept that an operator moved the committed offset, and process from there on the state as it is."""
     delete_retention_s: float = 3 * 86_400.0
-    """``delete.retention.ms`` of the state topic. A mirror older than half of it may have missed a tombstone."""
+    """``delete.retention.ms`` of the state topic as it is made; a shorter one there counts. A mirror older than half of
+    it may have missed a tombstone."""
     transaction_timeout_s: float = 15.0
     max_poll_s: float = 120.0
     """``max.poll.interval.ms``: what the health check calls a loop that no longer turns."""
@@ -272,6 +273,8 @@ class Runner:
         readers = Readers(self._log_port, state)
         topic_id = self._log_port.topic_id(state)
         self._refuse_other_count(mirror, topic_id, partitions)
+        stay_s = self._log_port.tombstones_stay_s(state)
+        stay_s = config.delete_retention_s if stay_s is None else min(stay_s, config.delete_retention_s)
         settings = RestoreSettings(
             state=state,
             codec=processor.codec,
@@ -280,7 +283,7 @@ class Runner:
             start_from=config.start_from,
             rebuild=config.rebuild,
             all_states=processor.announces,
-            max_age_us=int(config.delete_retention_s / 2 * 1_000_000),
+            max_age_us=int(stay_s / 2 * 1_000_000),
             stuck_after_s=config.transaction_timeout_s + _STUCK_S,
         )
 
