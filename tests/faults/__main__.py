@@ -16,13 +16,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tests.faults.arena import Arena
-from tests.faults.campaign import Campaign
+from tests.faults.campaign import Campaign, not_taken
 from tests.faults.disk import small_disk
-from tests.faults.kinds import KINDS, Steps, at_point, every_point
+from tests.faults.kinds import KINDS, POINTS, Steps, at_point, every_point
 from tests.faults.report import write
 
 from stagepost.edges.failpoints import ACTIONS
 from stagepost.edges.processes import ProcessGroup
+
+EVERY_PATH_MIN = 60
+"""From so many minutes on a run of all kinds has to meet every failpoint and every path of the protocol."""
 
 
 def main() -> int:
@@ -76,6 +79,11 @@ def main() -> int:
 
         campaign = Campaign(arena, say, options.at_once, options.slowness)
         result = campaign.run(workers, faults(arena, kinds, options.seed, options.minutes))
+        if not kinds and options.minutes >= EVERY_PATH_MIN:
+            for path in not_taken(result.counted):
+                result.verdict.broken("I11", f"no worker took the path {path}")
+            for point in {*POINTS} - {met.partition(":")[0] for met in result.failpoints}:
+                result.verdict.broken("I11", f"no worker met the failpoint {point}")
         if result.verdict.violations:
             shutil.copytree(folder, options.report / "logs", dirs_exist_ok=True)
     about = {

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.faults.arena import TRANSACTION_TIMEOUT_S, Arena
 from tests.faults.judge import Verdict, judge
 from tests.faults.kinds import Steps, Unharmed
+
+PATHS = {
+    "A": 'transactions_total{result="aborted"}',
+    "F": "fenced_total",
+    "U": 'transactions_total{result="unknown"}',
+    "R": "mirror_refusals_total",
+    "V": "rebalances_total",
+    "a new producer": "producers_replaced_total",
+}
+"""Ways of delivery.md 3 that leave the plain batch, and what a worker counts on each."""
+
+
+def not_taken(counted: Mapping[str, int]) -> list[str]:
+    """I11: which of ``PATHS`` no worker took."""
+    return [
+        path
+        for path, metric in PATHS.items()
+        if not any(number for sample, number in counted.items() if sample.startswith(f"stagepost_{metric}"))
+    ]
+
 
 RECOVERY_LIMIT_S = 30 + TRANSACTION_TIMEOUT_S
 """I9. On a machine that does other things besides, more: see ``Campaign.slowness``."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from confluent_kafka import Consumer, TopicPartition
+from tests.faults.generator import MALFORMED
 from tests.faults.watch import Shown, digest, show
 from tests.integration.roles import Installation, Read, by_partition
 from tests.integration.stream import JOURNEY
@@ -20,7 +21,7 @@ from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.ports import decode_committed
 from stagepost.engine.definitions import is_reserved
 from stagepost.engine.plan import CONTROL_KEY, Control, decode_control
-from stagepost.events import parse_rfc3339
+from stagepost.events import decode_tally_batch, parse_rfc3339
 from stagepost.journey.state import next_due, unpack
 
 OUTPUTS = ("journey.transitions", "journey.contacts", "stagepost.tallies", "email.events.dlq")
@@ -83,6 +84,9 @@ def _moves(installation: Installation, last: Mapping[int, Control], verdict: Ver
     """I1, I7: the moves of each contact are those of the oracle, in order, once each, by the partition's clock."""
     journeys = [language.read(JOURNEY)]
     expected: dict[str, list[Any]] = {}
+    erased: set[str] = set()
+    delivered: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    malformed = 0
     for partition, records in by_partition(installation.read("email.events")).items():
         verdict.counts["events"] += len(records)
         if partition not in last or last[partition].in_off != records[-1].offset + 1:
@@ -91,9 +95,16 @@ def _moves(installation: Installation, last: Mapping[int, Control], verdict: Ver
         dated: dict[str, list[tuple[dict[str, Any], int]]] = defaultdict(list)
         clock = 0
         for record in records:
+            if record.value == MALFORMED:
+                malformed += 1
+                continue
             event = record.json()
             clock = max(clock, interpreter.micros(event["occurred_at"]))
             dated[event["contact"]].append((event, clock))
+            if event["type"] == "contact.erased":
+                erased.add(event["contact"])
+            elif event["type"] == "email.delivered" and event["contact"] not in erased:
+                delivered[event["campaign"]].add((event["contact"], event["id"]))
         for contact, events in dated.items():
             moves = interpreter.run_in_partition(journeys, events, last[partition].clock)
             expected[contact] = [_plain(move) for move in moves]
@@ -108,24 +119,59 @@ def _moves(installation: Installation, last: Mapping[int, Control], verdict: Ver
     for contact in sorted(expected.keys() | actual.keys()):
         if expected.get(contact, []) != actual.get(contact, []):
             verdict.broken("I1", f"contact {contact}: {_difference(expected.get(contact, []), actual[contact])}")
-    _memberships(installation, expected, verdict)
+    _memberships(installation, expected, erased, verdict)
+    if (letters := len(installation.read("email.events.dlq"))) != malformed:
+        verdict.broken("I6", f"{letters} dead letters, of {malformed} malformed events")
+    _metrics(installation, {campaign: len(events) for campaign, events in delivered.items()}, verdict)
+    verdict.counts["malformed events"] += malformed
+    verdict.counts["erased contacts"] += len(erased)
     verdict.counts["moves"] += sum(map(len, expected.values()))
     verdict.counts["moves by timer"] += sum(move["timer"] is not None for moves in expected.values() for move in moves)
     verdict.counts["contacts"] += len(expected)
 
 
-def _memberships(installation: Installation, expected: Mapping[str, list[Any]], verdict: Verdict) -> None:
-    """I2: what is told of each contact is where the oracle's last move left it."""
+def _memberships(
+    installation: Installation, expected: Mapping[str, list[Any]], erased: Collection[str], verdict: Verdict
+) -> None:
+    """I2: what is told of each contact is where the oracle's last move left it. I8: nothing of who was erased."""
     newest = {record.key: record.json() for record in installation.read("journey.contacts")}
     for contact, moves in expected.items():
         if not moves:
             continue
         told, last = newest.pop(f"nurture/{contact}".encode(), {}), moves[-1]
+        if contact in erased:
+            if told is not None:
+                verdict.broken("I8", f"contact {contact} was erased, and is told to be {told}")
+            continue
         wanted = (last["run"], last["to"], last["best"])
         if (told.get("run"), told.get("stage"), told.get("best")) != wanted:
             verdict.broken("I2", f"contact {contact} is told to be {told}, not {wanted}")
     for key in newest:
         verdict.broken("I2", f"{key!r} is told of, but never moved")
+
+
+def _metrics(installation: Installation, delivered: Mapping[str, int], verdict: Verdict) -> None:
+    """I5: the tallies of each campaign are the recount of the input, and what is published of its life is never more:
+    a change is published 30 s later at most, by the clock of tallies, which has stopped with the input."""
+    tallied: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in installation.read("stagepost.tallies"):
+        for delta in decode_tally_batch(record.value or b"").deltas:
+            tallied[delta.scope_id][delta.metric] += delta.n
+    for campaign in sorted(tallied.keys() | delivered.keys()):
+        if tallied[campaign]["delivered"] != delivered.get(campaign, 0):
+            told = f"{tallied[campaign]['delivered']} deliveries are tallied of {delivered.get(campaign, 0)}"
+            verdict.broken("I5", f"campaign {campaign}: {told}")
+    newest: dict[str, Any] = {}
+    for record in installation.read("email.metrics"):
+        body = record.json()
+        if (body["scope"]["type"], body["window"]) == ("campaign", "all"):
+            newest[body["scope"]["id"]] = body["counts"]
+    for campaign, counts in newest.items():
+        for metric, number in counts.items():
+            if number > tallied[campaign][metric]:
+                told = f"{number} {metric} are published, {tallied[campaign][metric]} tallied"
+                verdict.broken("I5", f"campaign {campaign}: {told}")
+    verdict.counts["campaigns recounted"] += len(tallied)
 
 
 def _of_wire(move: dict[str, Any]) -> dict[str, Any]:

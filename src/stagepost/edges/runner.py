@@ -388,6 +388,7 @@ class Runner:
             self._joined = False
             for partition in change.partitions:
                 self._give_up(partition)
+                self._forget_figures(partition)
 
     def _begin_restore(self, partition: int, now: float) -> None:
         assert self._work is not None
@@ -405,6 +406,9 @@ class Runner:
             self._work.released(owned)
         self._undecided.pop(partition, None)
         self._guards.pop(partition, None)
+
+    def _forget_figures(self, partition: int) -> None:
+        """Of a partition that is no longer ours. One that is restored again keeps its own: alerts look at them then."""
         labels = (self._processor.input, str(partition))
         for name in ("consumer_lag_records", "consumer_lag_seconds", "last_record_processed_timestamp_seconds"):
             self._counters.forget(name, *labels)
@@ -730,6 +734,9 @@ class Runner:
             if self._work.idles:
                 counters.set("mirror_staleness_seconds", self._work.staleness_s(owned, now), label)
             self._measure_undecided(owned, now)
+        if self._work.idles:
+            for partition, restoring in self._restoring.items():
+                counters.set("mirror_staleness_seconds", now - restoring.since, str(partition))
         self._sum_up(now)
 
     def _sum_up(self, now: float) -> None:

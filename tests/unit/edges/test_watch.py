@@ -169,6 +169,24 @@ def test_the_lag_of_a_backlog_is_its_age_and_no_alarm_of_the_clock(world: World)
     assert world.metrics.total("clock_jumps_total") == 0
 
 
+def test_a_partition_that_waits_for_redis_is_stale_and_keeps_its_lag(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(0, 1, 2)
+    world.turns(10)
+    assert (world.gauge("mirror_staleness_seconds"), world.gauge("consumer_lag_records")) == (0.0, 0)
+
+    def away(partition: int) -> Checkpoint | None:
+        raise MirrorUnavailable("Redis is away")
+
+    monkeypatch.setattr(world.mirror, "checkpoint", away)
+    for owned in list(world.runner._running.values()):
+        world.runner._again(owned, "gap")
+    world.turns(60, each_s=0.5)
+    assert (world.gauge("mirror_staleness_seconds") or 0) > 3 * 20
+    assert world.gauge("consumer_lag_records") == 0
+
+
 def test_contacts_that_move_too_often_are_told_at_a_bounded_rate(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Counting.plan
 
