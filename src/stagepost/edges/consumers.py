@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,9 @@ _LOGGER = logging.getLogger("librdkafka")
 
 _LINGER_S = 0.005
 """How long a batch waits for more once it has its first record: latency against the cost of a transaction."""
+
+_FENCED_AGAIN_S = 60.0
+"""Two living members of one name fence each other within seconds of every join."""
 
 _ASK_S = 2.0
 """For questions to a broker that answers."""
@@ -102,6 +106,7 @@ class KafkaIntake:
         self._changes: list[Change] = []
         self._settings: dict[str, Any] = {**GROUP_MEMBER, **settings, "group.id": group}
         self._lifeline = Lifeline(settings, self._name)
+        self._fenced_at = -_FENCED_AGAIN_S
         self._consumer = self._new_consumer()
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
@@ -110,7 +115,7 @@ class KafkaIntake:
         first = self._consumer.poll(timeout_s)
         if first is None:
             if self._lifeline.is_cut(self._consumer):
-                self._replace()
+                self._replace("knows no broker any more")
             return ()
         messages = [first]
         if first.error() is None:
@@ -196,9 +201,9 @@ class KafkaIntake:
         consumer.subscribe([self._name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         return consumer
 
-    def _replace(self) -> None:
-        """Join the group anew with a client that finds the cluster. Nobody asks the old one any more."""
-        _LOGGER.warning("the consumer of %s knows no broker any more, and is replaced", self._name)
+    def _replace(self, why: str) -> None:
+        """Join the group anew with another client. Nobody asks the old one any more."""
+        _LOGGER.warning("the consumer of %s %s, and is replaced", self._name, why)
         old, self._consumer = self._consumer, self._new_consumer()
         _close_apart(old)
         if self._assigned:
@@ -242,8 +247,13 @@ class KafkaIntake:
             if message.partition() in self._next:
                 raise RecordsGone(f"{place}: {error.str()}; records were deleted before they were processed")
         elif code == KafkaError._FATAL:
-            # The only one that a consumer has: a static member whose name another one came with.
-            raise Stop(f"another worker came with the same --instance, of which only one may run: {error.str()}")
+            # The only one that a consumer has: a static member whose name another one came with. A broker that died
+            # before it had written down our own last rejoin says so too, once.
+            now = time.monotonic()
+            if now - self._fenced_at < _FENCED_AGAIN_S:
+                raise Stop(f"another worker came with the same --instance, of which only one may run: {error.str()}")
+            self._fenced_at = now
+            self._replace("was fenced by a member of its own name")
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             pass  # the loss of the partitions follows as a change
         else:

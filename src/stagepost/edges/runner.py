@@ -58,6 +58,9 @@ timers fire by the broker's. Machines that ask for the time differ by millisecon
 _STUCK_S = 15.0
 """Beyond the timeout of transactions, until the broker has ended any whose owner died."""
 
+_RESTORE_PAUSE_S = 0.5
+"""Before a partition is restored for the same reason as before: while Redis is full, say."""
+
 _RESTORE_TURN_S = 1.0
 """Of one turn, for steps of restores."""
 
@@ -122,6 +125,8 @@ class _Restoring:
 
     steps: Generator[None, None, Owned]
     since: float
+    not_before: float = 0.0
+    """Our own time of the first step."""
 
 
 @dataclass
@@ -418,9 +423,12 @@ class Runner:
 
     def _again(self, owned: Owned, reason: str) -> None:
         """R: the partition is ours, but has to be restored before its next batch."""
+        now = self._clock.monotonic()
         self._log.warning("partition is restored again", partition=owned.number, reason=reason)
         self._intake.halt(owned.number)
-        self._begin_restore(owned.number, self._clock.monotonic())
+        self._begin_restore(owned.number, now)
+        if owned.fresh:  # no batch was carried out since the last time, so the reason is likely to last
+            self._restoring[owned.number].not_before = now + _RESTORE_PAUSE_S
 
     def _advance_restores(self) -> None:
         """A step of each. While brokers do not answer a step may take its second: then the others come next time, so
@@ -430,6 +438,8 @@ class Runner:
         for partition, restoring in list(self._restoring.items()):
             if self._clock.monotonic() - began >= _RESTORE_TURN_S:
                 return
+            if began < restoring.not_before:
+                continue
             self._restoring[partition] = self._restoring.pop(partition)
             try:
                 next(restoring.steps)
