@@ -66,6 +66,14 @@ _STABLE = (Topic.RAW, Topic.EVENTS, Topic.STATE, Topic.CONTACTS, Topic.TRANSITIO
 """Topics whose readers an open transaction would hold up."""
 
 
+_INTERNAL = ("__consumer_offsets", "__transaction_state")
+"""Kafka's own, on which every commit rests."""
+
+_SESSION_MS = 15_000
+_TRANSACTION_MS = 15_000
+"""What the roles ask the brokers for; they have to allow it."""
+
+
 class Status(StrEnum):
     OK = "ok"
     WARN = "warn"
@@ -154,6 +162,7 @@ class Doctor:
             yield Finding("broker version", Status.FAIL, "older than 3.6", "Kafka 3.6 is the least, 4.x recommended")
         else:
             yield Finding("broker version", Status.OK, f"{version} or later")
+        yield from broker_findings(configs)
 
     def topics(self) -> Iterator[Finding]:
         specs = plan_topics(self._admin, self._names.prefix, None, None, None)
@@ -323,9 +332,9 @@ class Doctor:
     def _replication(self, specs: Sequence[TopicSpec]) -> Iterator[Finding]:
         known = self._admin.list_topics(timeout=_ASK_S).topics
         few = [
-            spec.name
-            for spec in specs
-            if spec.name in known and any(len(p.replicas) < 3 for p in known[spec.name].partitions.values())
+            name
+            for name in (*(spec.name for spec in specs), *_INTERNAL)
+            if name in known and any(len(p.replicas) < 3 for p in known[name].partitions.values())
         ]
         if few:
             yield Finding(
@@ -432,6 +441,35 @@ _CAME_WITH = (
     ("group.coordinator.rebalance.protocols", "3.7"),
     ("transaction.partition.verification.enable", "3.6"),
 )
+
+
+def broker_findings(configs: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Settings of a broker on which delivery depends; those that it does not tell are passed over."""
+
+    def number(name: str, otherwise: int) -> int:
+        text = configs.get(name)
+        return int(text) if text and text.lstrip("-").isdigit() else otherwise
+
+    found = [
+        (
+            configs.get("unclean.leader.election.enable") == "true",
+            "unclean.leader.election.enable is true: a broker that lags may become leader, and committed data is lost",
+            "unclean.leader.election.enable=false",
+        ),
+        (
+            number("transaction.max.timeout.ms", _TRANSACTION_MS) < _TRANSACTION_MS,
+            f"transaction.max.timeout.ms is below the {_TRANSACTION_MS} that the roles ask for: none can start",
+            f"transaction.max.timeout.ms={_TRANSACTION_MS}, or more",
+        ),
+        (
+            number("group.min.session.timeout.ms", 0) > _SESSION_MS
+            or number("group.max.session.timeout.ms", _SESSION_MS) < _SESSION_MS,
+            f"the brokers refuse a session timeout of {_SESSION_MS} ms, which the roles ask for",
+            "group.min.session.timeout.ms and group.max.session.timeout.ms",
+        ),
+    ]
+    wrong = [Finding("broker settings", Status.FAIL, detail, hint) for is_wrong, detail, hint in found if is_wrong]
+    yield from wrong or [Finding("broker settings", Status.OK, "allow what the roles ask for")]
 
 
 def version_of(configs: Collection[str]) -> str | None:

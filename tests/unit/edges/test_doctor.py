@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AclOperation
 
-from stagepost.edges.doctor import Status, missing_rights, redis_findings, sample_findings, skew_finding, version_of
+from stagepost.edges.doctor import (
+    Status,
+    broker_findings,
+    missing_rights,
+    redis_findings,
+    sample_findings,
+    skew_finding,
+    version_of,
+)
 from stagepost.engine.plan import Record, Topic
 from stagepost.events import murmur2_partition
 
@@ -28,6 +36,27 @@ def record(
     body = {"id": "e", "type": type_, "occurred_at": "2026-11-02T09:00:00Z", "contact": contact, "provider": "ses"}
     home = murmur2_partition(contact.encode(), 4) if partition is None else partition
     return Record(Topic.EVENTS, home, 0, AT, (key or contact).encode(), json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("configs", "said"),
+    [
+        ({}, "allow what the roles ask for"),
+        (
+            {"unclean.leader.election.enable": "false", "transaction.max.timeout.ms": "900000"},
+            "allow what the roles ask for",
+        ),
+        ({"unclean.leader.election.enable": "true"}, "committed data is lost"),
+        ({"transaction.max.timeout.ms": "10000"}, "none can start"),
+        ({"group.min.session.timeout.ms": "20000"}, "session timeout"),
+        ({"group.max.session.timeout.ms": "6000"}, "session timeout"),
+        ({"group.max.session.timeout.ms": None}, "allow what the roles ask for"),
+    ],
+)
+def test_a_broker_that_does_not_allow_what_delivery_needs_is_named(configs: dict[str, str | None], said: str) -> None:
+    [finding] = broker_findings(configs)
+    assert said in finding.detail
+    assert finding.status == (Status.OK if said.startswith("allow") else Status.FAIL)
 
 
 def found(records: list[Record]) -> dict[str, Status]:
