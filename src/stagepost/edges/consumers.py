@@ -187,6 +187,13 @@ class KafkaIntake:
         # The end of a transaction takes an offset too, so the end of the partition tells what no record can.
         return None if high is None else max(0, high - max(next_offset, self._ends.get(partition, 0)))
 
+    def at_end(self, partition: int, next_offset: int, timeout_s: float) -> bool:
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(self._name, partition), timeout_s)
+        except KafkaException:
+            return False
+        return found is not None and found[1] <= max(next_offset, self._ends.get(partition, 0))
+
     def undecided(self, partition: int, next_offset: int) -> Bounds | None:
         high, end = self._high(partition), self._ends.get(partition)
         if high is None or end is None or end < next_offset or end >= high:

@@ -482,6 +482,9 @@ class MemoryIntake:
         end = len(self._broker._logs[self._topic, partition])
         return max(0, end - max(next_offset, self._next.get(partition, 0)))
 
+    def at_end(self, partition: int, next_offset: int, timeout_s: float) -> bool:
+        return self.lag(partition, next_offset) == 0
+
     def undecided(self, partition: int, next_offset: int) -> Bounds | None:
         stable = self._broker._stable(self._topic, partition)
         high = len(self._broker._logs[self._topic, partition])

@@ -146,6 +146,10 @@ class Intake(Protocol):
         """Records between ``next_offset`` and the end, undecided ones included; None while not known."""
         ...
 
+    def at_end(self, partition: int, next_offset: int, timeout_s: float) -> bool:
+        """Whether the partition's leader says now that nothing lies beyond; ``lag`` goes by what it said last."""
+        ...
+
     def undecided(self, partition: int, next_offset: int) -> Bounds | None:
         """Where an open transaction keeps readers below the end; None when nothing does, or records are waiting."""
         ...

@@ -45,6 +45,12 @@ _BUSY_POLL_S = 0.01
 _TICK_S = 1.0
 """Between two looks at an idle partition, at gauges, and at the mirror of an idle partition."""
 
+_AT_END_S = 10.0
+"""How long the word of a broker that a partition has no more records is believed, and its clock goes on."""
+
+_AT_END_ASK_S = 0.3
+"""For that word."""
+
 _UNPOLLED = 0.2
 """Share of ``max.poll.interval.ms`` after which no further transaction is begun before the next poll (V)."""
 
@@ -514,12 +520,20 @@ class Runner:
         assert self._work is not None
         if not self._work.idles:
             return []
-        idle = [owned for owned in self._running.values() if self._is_idle(owned, now)]
+        idle = [owned for owned in self._running.values() if self._is_idle(owned, now) and self._at_end(owned, now)]
         known = max((owned.now_us(now) for owned in self._running.values() if owned.broker_us), default=0)
         for owned in idle:
             if not owned.broker_us:
                 owned.saw(known, now)
         return [owned for owned in idle if owned.broker_us]
+
+    def _at_end(self, owned: Owned, now: float) -> bool:
+        """Whether the broker says so: a leader that only we do not reach may have what keeps a timer from firing."""
+        if now >= owned.ask_at and self._clock.monotonic() - now < _TICK_S:
+            is_end = self._intake.at_end(owned.number, owned.next_offset, _AT_END_ASK_S)
+            owned.ask_at = now + (_AT_END_S if is_end else _AT_END_S / 2)
+            owned.at_end_until = owned.ask_at if is_end else now
+        return now < owned.at_end_until
 
     def _is_idle(self, owned: Owned, now: float) -> bool:
         return (

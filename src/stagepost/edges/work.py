@@ -62,6 +62,10 @@ class Owned:
     """Broker timestamp of the newest record that was read; 0: none yet. What lies between it and now is the lag."""
     active_at: float
     """Our own time of its last record, or of its start."""
+    ask_at: float = 0.0
+    """Our own time from which the broker is asked again whether there are no more records."""
+    at_end_until: float = 0.0
+    """Until when its word is believed."""
     announcements: tuple[Emit, ...] = ()
     state: Partition | None = None
     definitions: Mapping[str, str] = field(default_factory=dict)

@@ -123,6 +123,20 @@ def test_the_clock_of_an_idle_partition_is_that_of_the_broker(world: World) -> N
     assert world.processor.clocks[0] > NOW + 30 * MICROS
 
 
+def test_without_the_brokers_word_the_clock_of_an_idle_partition_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end that is known from the last fetch says nothing of a leader that cannot be reached."""
+    world.send(0, 1, 2)
+    world.turns(10)
+    monkeypatch.setattr(world.runner._intake, "at_end", lambda partition, next_offset, timeout_s: partition != 1)
+    world.turns(200)
+    assert [owned.number for owned in world.runner._idle(world.now)] == [0, 2]
+    monkeypatch.undo()
+    world.now += 10
+    assert [owned.number for owned in world.runner._idle(world.now)] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("by_s", "kind"), [(-90, "back"), (90, "ahead")])
 def test_broker_time_that_jumps_is_counted_and_told_once_a_minute(world: World, by_s: int, kind: str) -> None:
     world.send(0)
