@@ -438,6 +438,7 @@ STEP = _of(
         "        pass\n",
     ),
     ("beyond lateness a click is never held", "if at < scene.clock - journey.definition.lateness:", "if False:"),
+    ("what a held click earned already counts once", 'elif click.waiting[""] != EARNED:', "else:"),
     (
         "only unjudged clicks are evidence of a burst",
         "        if unknown:\n            machines.remember",

@@ -320,3 +320,25 @@ def test_a_held_click_earns_no_credit_for_a_timer_that_fires_before_it_in_a_tie(
     tie = journey(TWO.stages, exits=(d.Exit("e", d.After(span("1d1m10s")), "exits.e", d.Position(1, 1)),))
 
     assert [None, None] == [move.credit for move in records(tie, [BEGIN, SEND, null("1d1m")], until="2d")]
+
+
+def test_a_click_that_is_late_for_one_journey_is_held_for_the_other() -> None:
+    """In the one it is a fact at once, which a second click finds; in the other it acts when its hold is over."""
+    twice = journey([stage("a", is_("begin.now")), stage("b", clicked(times=2))], "hasty", lateness=span("5s"))
+    once = journey(TWO.stages, "patient")
+    partition = Partition(twice, once)
+    partition.batch(flat([BEGIN, SEND]))
+    partition.batch([event("1d1m7s", "x.other", contact="other")])
+    assert [] == partition.batch([null("1d1m", URLS[0])])
+    second = partition.batch([click("1d1m8s", URLS[1], message="m")])
+    assert ["hasty: 1d1m8s a -> b", "patient: 1d1m8s a -> b"] == [f"{move.journey}: {line(move)}" for move in second]
+
+
+def test_what_a_click_earned_counts_once_though_it_is_held_for_another_journey() -> None:
+    hasty = journey(TWO.stages, "hasty", lateness=span("5s"))
+    partition = Partition(hasty, journey(TWO.stages, "patient"))
+    partition.batch(flat([BEGIN, SEND]))
+    partition.batch([event("1d1m7s", "x.other", contact="other"), null("1d1m", URLS[0])])
+    partition.batch([event("1d2m", "x.other", contact="other")])
+    counted = [count.metric for _, step in partition.steps for count in step.counts]
+    assert (counted.count("clicked"), counted.count("clicked.human")) == (1, 1)
