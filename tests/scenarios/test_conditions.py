@@ -736,6 +736,17 @@ REGISTER = [
         [ENTERED, "2d1h a -> b"],
     ),
     (
+        "an older re-subscription that comes later does not hide the newer one",
+        back(unsubscribed("any"), until=None),
+        [
+            BEGIN,
+            event("3d", "email.resubscribed", scope="list:a"),
+            event("2d6h", "email.resubscribed", scope="list:a"),
+            event("2d12h", "email.unsubscribed", scope="list:a"),
+        ],
+        [ENTERED],
+    ),
+    (
         "a re-subscription older than the withdrawal gives nothing back",
         back(unsubscribed("any"), until=None),
         [
