@@ -37,6 +37,8 @@ EVENT_TIME_DAYS = 9_000
 
 TRANSACTION_TIMEOUT_S = int(SHORT_TIMES["transaction.timeout.ms"]) / 1000
 
+_INSTANCE = re.compile(r'"instance": "(\w+)"')
+
 _HIT = re.compile(r"^failpoint (\w+):(\w+)$", re.MULTILINE)
 
 
@@ -139,11 +141,10 @@ class Arena:
             admin_client(self.kafka.bootstrap), topic_specs(PREFIX, PARTITIONS, TALLY_PARTITIONS, replication=brokers)
         )
         self.workers: dict[str, Worker] = {}
-        self.instances: dict[str, str] = {}
+        self._instances: dict[Path, str] = {}
         self.exits: Counter[str] = Counter()
         self.tally = Tally()
         self.failpoints: Counter[str] = Counter()
-        self._starts = 0
         self._numbers = count()
         self.reserved: set[str] = set()
         """Names of workers that a fault starts again by itself."""
@@ -166,14 +167,22 @@ class Arena:
         self.redis_proxy.close()
 
     def start(self, name: str, failpoint: str = "") -> Worker:
-        """A worker; names that begin with ``r`` are of the role rollup. Its instance name was never used before."""
+        """A worker; names that begin with ``r`` are of the role rollup. As nearly all it has no name of its own: a static
+        member that dies with the broker can hold the group up for as long as a rebalance may take."""
         role = "rollup" if name.startswith("r") else "journey"
-        self._starts += 1
         self.outside.settings = {**self._settings, **({"STAGEPOST_FAILPOINT": failpoint} if failpoint else {})}
-        instance = f"{name}-{self._starts}"
-        worker = self.outside.start(role, "--instance", instance)
-        self.workers[name], self.instances[name] = worker, instance
-        return worker
+        self.workers[name] = self.outside.start(role)
+        return self.workers[name]
+
+    def instance(self, name: str) -> str:
+        """What a worker calls itself, as it says in its log; a word that nobody has until then."""
+        log = self.workers[name].log
+        if log not in self._instances:
+            told = _INSTANCE.search(log.read_text(errors="replace"))
+            if told is None:
+                return "unknown"
+            self._instances[log] = told[1]
+        return self._instances[log]
 
     def fresh_name(self, kind: str) -> str:
         """For a worker that a fault has for itself, and starts and ends by itself."""
@@ -185,7 +194,7 @@ class Arena:
         return name not in self.workers or self.workers[name].process.poll() is not None
 
     def transactional_id(self, name: str) -> str:
-        return f"{PREFIX}stagepost.{self.workers[name].role}.{self.instances[name]}"
+        return f"{PREFIX}stagepost.{self.workers[name].role}.{self.instance(name)}"
 
     def tend(self) -> None:
         """Start again what ended; ask those that live what they counted."""
@@ -254,4 +263,5 @@ class Arena:
 
     def partitions_of(self, name: str) -> list[int]:
         """Those that this worker was the last to commit."""
-        return [p for p, writer in self.watch.writers.items() if writer.startswith(self.instances[name] + ".")]
+        mine = self.instance(name) + "."
+        return [p for p, writer in self.watch.writers.items() if writer.startswith(mine)]
