@@ -167,8 +167,8 @@ class Arena:
         self.redis_proxy.close()
 
     def start(self, name: str, failpoint: str = "") -> Worker:
-        """A worker; names that begin with ``r`` are of the role rollup. As nearly all it has no name of its own: a static
-        member that dies with the broker can hold the group up for as long as a rebalance may take."""
+        """A worker; names that begin with ``r`` are of the role rollup. Like nearly all it has no name of its own: a
+        static member that dies with the broker can hold the group up for as long as a rebalance may take."""
         role = "rollup" if name.startswith("r") else "journey"
         self.outside.settings = {**self._settings, **({"STAGEPOST_FAILPOINT": failpoint} if failpoint else {})}
         self.workers[name] = self.outside.start(role)
