@@ -64,7 +64,9 @@ def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[
     if name == "-":
         return _events(_lines(sys.stdin.buffer), bad)
     path = Path(name)
-    if not path.is_file():
+    if path.is_dir():
+        raise typer.BadParameter(f"{name}: a folder, not a file", param_hint=option)
+    if not path.exists():
         raise typer.BadParameter(f"{name}: no such file", param_hint=option)
     return _events(_lines_of(path), bad)
 

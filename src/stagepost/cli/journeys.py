@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -241,7 +242,7 @@ def _sarif(problems: Sequence[Problem]) -> dict[str, object]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": problem.source},
+                        "artifactLocation": {"uri": quote(problem.source)},
                         "region": {"startLine": problem.position.line, "startColumn": problem.position.column},
                     }
                 }

@@ -165,7 +165,8 @@ def _long_grace(journey: Journey, source: str, positions: Positions) -> Iterator
 
 def _opens(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
     for name, leaf, position in _placed_leaves(journey, positions):
-        if isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens):
+        by_event = isinstance(leaf, EventIs) and leaf.type == "email.opened"
+        if by_event or isinstance(leaf, Opened) or (isinstance(leaf, Quiet) and leaf.opens):
             yield Problem(source, position, p.OPENS, f"{name} relies on opens: prefer clicks")
 
 

@@ -204,6 +204,8 @@ class _Reader:
             source=self.source,
             text=self._whole,
         )
+        if not self.problems:
+            self._check_acting(journey, tree.get("recover"))
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
         places = [*stage_names, *(setback.name for setback in setbacks), *exit_names]
         for test in tests:
@@ -274,6 +276,21 @@ class _Reader:
             Exit(entry.name, entry.when, f"exits.{entry.name}", entry.position)
             for entry in self._entries(node, "exits", ())
         )
+
+    def _check_acting(self, journey: Journey, recovery: Tree | None) -> None:
+        places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
+        rules = [(place.name, place.when, place.position) for place in places]
+        rules += [
+            (f"until of {setback.name}", setback.until, setback.position)
+            for setback in journey.setbacks
+            if setback.until is not None and setback.until != "never"
+        ]
+        if journey.recover is not None and recovery is not None:
+            rules.append(("recover", journey.recover, recovery.position))
+        for name, condition, position in rules:
+            if not _acts(condition):
+                message = f"{name} never acts, for an event under not moves nobody: put what does beside it, all: [...]"
+                self.problem(p.NEVER_ACTS, message, position)
 
     def _setbacks(
         self, node: Tree | None, stages: Sequence[str], goal: Goal | None, recover: Condition | None
@@ -814,3 +831,10 @@ def did_you_mean(given: str, known: Collection[str]) -> str:
     """`` (did you mean x?)`` when something known is close, else nothing."""
     close = difflib.get_close_matches(given[:80].lower(), list(islice(known, 200)), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _acts(condition: Condition) -> bool:
+    """Whether some event or timer can make it act: leaves under ``not`` cannot (journeys.md 2, Own events)."""
+    if isinstance(condition, AllOf | AnyOf):
+        return any(map(_acts, condition.parts))
+    return not isinstance(condition, Not)

@@ -194,6 +194,13 @@ BAD_WHERE = _error(
     "where: {total: {gt: 0}}",
     _LINKED + "  - customer: {event: order.completed, where: {total: {above: 0}}}\n",
 )
+NEVER_ACTS = _error(
+    "SP308",
+    "rule that never acts",
+    "A rule acts at an event or timer of its own; what stands under not moves nobody.",
+    "all: [order.completed, {not: {unsubscribed: all}}]",
+    _STAGED + "exits:\n  - lost: {not: {unsubscribed: all}}\n",
+)
 BAD_TEST = _error(
     "SP401",
     "line of a test that cannot be read",

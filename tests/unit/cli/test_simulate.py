@@ -146,3 +146,9 @@ def test_events_that_came_too_late_to_move_anybody_are_told(
     assert (late.exit_code, "1 event came late" in late.stderr) == (0, True)
     in_order = run("simulate", "good.yaml", "--events", "-", *words, stdin=lines(EVENTS))
     assert "late" not in in_order.stderr
+
+
+def test_events_may_come_from_what_is_no_regular_file(folder: Path) -> None:
+    assert run("simulate", str(folder / "good.yaml"), "--events", "/dev/null", "--json").exit_code == 0
+    missing = run("simulate", str(folder / "good.yaml"), "--events", str(folder), "--json")
+    assert (missing.exit_code, "a folder" in missing.stderr) == (2, True)

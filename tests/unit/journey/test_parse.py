@@ -520,3 +520,23 @@ def test_an_operator_by_another_name_is_mended_to_the_one_that_means_the_same(wr
     text = f"journey: x\nstages: [{{a: {{event: x.y, where: {{total: {{'{written}': 1}}}}}}}}]\n"
     (problem,) = parse_journey(text, "j").problems
     assert f"(did you mean {meant}?); there are eq, ne," in problem.message
+
+
+@pytest.mark.parametrize(
+    ("rules", "line", "column"),
+    [
+        ("stages:\n  - a: {not: x.q}\n", 3, 5),
+        ("stages:\n  - s: x.y\nexits:\n  - e: {all: [{not: x.q}, {not: x.z}]}\n", 5, 5),
+        ("stages:\n  - s: x.y\nsetbacks:\n  - o: {unsubscribed: any, until: {not: {unsubscribed: any}}}\n", 5, 5),
+        ("stages:\n  - s: x.y\nsetbacks:\n  - o: {quiet: 3d}\nrecover: {not: x.q}\n", 6, 10),
+    ],
+)
+def test_a_rule_that_no_event_can_make_act_is_an_error(rules: str, line: int, column: int) -> None:
+    [problem] = parse_journey("journey: j\n" + rules, "j.yaml").problems
+    assert (problem.code.id, problem.position.line, problem.position.column) == ("SP308", line, column)
+    assert "never acts" in problem.message
+
+
+def test_not_beside_what_acts_is_none() -> None:
+    text = "journey: j\nstages:\n  - s: {all: [x.y, {not: x.q}]}\n  - t: {any: [{not: x.q}, x.z]}\n"
+    assert [problem for problem in parse_journey(text, "j.yaml").problems if problem.is_error] == []
