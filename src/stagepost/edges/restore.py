@@ -243,8 +243,8 @@ class Restore:
         same = (at.topic_id, at.codec, at.proto) == (settings.topic_id, settings.codec, PROTO)
         if same:
             refuse_other_count(at.partitions, settings.partitions)
-        # An empty one has no age; one that is partial has states, whatever its number says.
-        fresh = (at.seq == 0 and not at.partial) or self.clock.wall_us() - at.asof < settings.max_age_us
+        # An empty one has no age. One that is partial has states, of an age that its number 0 does not tell.
+        fresh = not at.partial if at.seq == 0 else self.clock.wall_us() - at.asof < settings.max_age_us
         return at if same and fresh and bounds.low <= at.coff <= bounds.high else None
 
     def _fresh(self, bounds: Bounds) -> Checkpoint:
@@ -255,7 +255,7 @@ class Restore:
             in_off=0,
             topic_id=settings.topic_id,
             nonce=self.new_nonce(),
-            asof=self.clock.wall_us(),
+            asof=0,
             codec=settings.codec,
             partitions=settings.partitions,
         )
@@ -267,7 +267,7 @@ class Restore:
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
         standstill = Standstill(self.clock)
-        as_of = at.asof if at.seq or at.partial else self.clock.wall_us()
+        as_of = at.asof if at.seq else self.clock.wall_us()
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
             for record in records:

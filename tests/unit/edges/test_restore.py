@@ -269,16 +269,15 @@ def test_a_half_written_batch_that_kafka_lost_is_not_taken_for_whole(world: Worl
     assert restored.checkpoint.nonce != before.nonce
 
 
-@pytest.mark.parametrize(("age", "gone"), [(DAY, False), (3 * DAY, True)])
-def test_half_a_mirror_without_a_batch_number_has_an_age_too(world: World, age: int, gone: bool) -> None:
+def test_half_a_mirror_without_a_batch_number_is_not_believed(world: World) -> None:
     """Its states came before the first control record, and one of them may have a tombstone that is gone by now."""
     world.commit(1, {"a": b"1@5"})
-    empty = structs.replace(world.restored().checkpoint, seq=0, coff=0, in_off=0, asof=NOW - age, control=None)
+    empty = structs.replace(world.restored().checkpoint, seq=0, coff=0, in_off=0, asof=NOW, control=None)
     world.mirror.checkpoints[0] = structs.replace(empty, partial=True)
     world.mirror.values[0] = {"old": b"1@3"}
     restored = world.restored()
-    assert ("old" not in restored.states, restored.checkpoint.nonce != empty.nonce) == (gone, gone)
-    assert restored.states["a"] == b"1@5"
+    assert restored.states == {"a": b"1@5"}
+    assert restored.checkpoint.nonce != empty.nonce
 
 
 def test_the_number_of_partitions_is_pinned_in_the_log_too(world: World) -> None:
@@ -288,16 +287,6 @@ def test_the_number_of_partitions_is_pinned_in_the_log_too(world: World) -> None
     world.mirror.checkpoints.clear()  # Redis is lost
     with pytest.raises(PartitionsChanged, match="written for 1 partitions, the input has 2"):
         world.restored(partitions=2)
-
-
-def test_a_rebuild_is_as_old_as_its_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_READ", 1)
-    world.mirror.piece = 1
-    world.commit(1, {"a": b"1@5", "b": b"1@5", "c": b"1@5"})
-    steps = world.restore().steps()
-    while (found := world.mirror.checkpoint(0)) is None or not found.partial:
-        next(steps)
-    assert (found.seq, found.asof) == (0, NOW)
 
 
 def test_a_process_that_was_stopped_itself_does_not_take_that_for_a_standstill(world: World) -> None:
