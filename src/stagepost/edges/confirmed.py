@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -76,7 +77,8 @@ class ConfirmedProducer:
             if error is None:
                 self._heard_at = time.monotonic()
                 self._lifeline.sign()
-            loop.call_soon_threadsafe(settle, error)
+            with suppress(RuntimeError):  # the loop has ended, and its callers have been told that it was not confirmed
+                loop.call_soon_threadsafe(settle, error)
 
         if self._broken:
             self._replace()
