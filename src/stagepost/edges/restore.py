@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import structlog
 from msgspec import structs
@@ -45,6 +45,8 @@ Steps = Generator[None, None, "Restored"]
 
 _READ = 5_000
 """State records per turn: some 10 ms of reading and 100 ms of Redis, then the loop polls again."""
+
+_T = TypeVar("_T")
 
 _ASK_AGAIN_S = 0.5
 """Between two questions that could not be answered."""
@@ -116,7 +118,7 @@ class RestoreSettings:
 
 
 @dataclass
-class Standstill:
+class _Standstill:
     """For how long there has been no progress, as far as we were there to see it.
 
     A look counts for a second at most: a process that was stopped itself comes back to an answer of long ago.
@@ -186,7 +188,7 @@ class Restore:
                     told = self.clock.monotonic()
                     self._log.warning("restore waits", partition=self.partition, reason=str(error))
             self.readers.give_back(self.partition)
-            yield from self._wait(_ASK_AGAIN_S)
+            yield from _wait(_ASK_AGAIN_S, self.clock)
 
     def _target(self, committed: Committed | None) -> int | None:
         """The batch to restore; None for the newest there is."""
@@ -200,18 +202,15 @@ class Restore:
 
     def _committed(self) -> Generator[None, None, Committed | None]:
         """S2. Before any question for an end: what was undecided then is decided now."""
-        standstill = Standstill(self.clock)
-        while True:
-            try:
-                return self.intake.committed(self.partition, 1.0)
-            except Unstable as error:
-                waited = standstill.look(0)
-                self._log.info("committed offset undecided", partition=self.partition, duration_s=round(waited, 1))
-                if waited > 2 * self.settings.stuck_after_s:
-                    raise RestoreStuck(
-                        f"the committed offset of partition {self.partition} stays undecided: {error}"
-                    ) from error
-                yield from self._wait(_ASK_AGAIN_S)
+        return (
+            yield from once_decided(
+                lambda: self.intake.committed(self.partition, 1.0),
+                self.partition,
+                self.settings.stuck_after_s,
+                self.clock,
+                self._log,
+            )
+        )
 
     def _bring_to(self, target: int | None) -> Generator[None, None, Checkpoint | None]:
         """S3, S4: the mirror at batch ``target``, at the newest one with None. None: ask for the target again."""
@@ -266,7 +265,7 @@ class Restore:
         reached = at  # the last control record that was read
         whole: dict[str, bytes | None] = {}  # states up to it
         tail: dict[str, bytes | None] = {}  # states of the batch after it
-        standstill = Standstill(self.clock)
+        standstill = _Standstill(self.clock)
         as_of = at.asof if at.seq else self.clock.wall_us()
         while not self._is_done(reached, target, reader, bounds):
             records = reader.read(_READ, 0.1)
@@ -335,7 +334,7 @@ class Restore:
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
         reader = yield from self._reader(bounds.low)
-        newest, standstill = 0, Standstill(self.clock)
+        newest, standstill = 0, _Standstill(self.clock)
         while reader.position() < bounds.high and newest < at.seq:
             records = reader.read(_READ, 0.1)
             for record in records:
@@ -426,12 +425,30 @@ class Restore:
         )
         return RestoreStuck(f"{self.settings.state}[{self.partition}] cannot be read to {wanted}: {cause}")
 
-    def _wait(self, seconds: float) -> Generator[None, None, None]:
-        """At least one turn of the loop."""
-        until = self.clock.monotonic() + seconds
+
+def once_decided(
+    ask: Callable[[], _T], partition: int, stuck_after_s: float, clock: Clock, log: Any
+) -> Generator[None, None, _T]:
+    """What ``ask`` says of a committed offset once no open transaction hides it. Raises RestoreStuck where one goes on
+    for longer than any whose owner died."""
+    standstill = _Standstill(clock)
+    while True:
+        try:
+            return ask()
+        except Unstable as error:
+            waited = standstill.look(0)
+            log.info("committed offset undecided", partition=partition, duration_s=round(waited, 1))
+            if waited > 2 * stuck_after_s:
+                raise RestoreStuck(f"the committed offset of partition {partition} stays undecided: {error}") from error
+            yield from _wait(_ASK_AGAIN_S, clock)
+
+
+def _wait(seconds: float, clock: Clock) -> Generator[None, None, None]:
+    """At least one turn of the loop."""
+    until = clock.monotonic() + seconds
+    yield
+    while clock.monotonic() < until:
         yield
-        while self.clock.monotonic() < until:
-            yield
 
 
 def refuse_other_count(written_for: int, partitions: int) -> None:

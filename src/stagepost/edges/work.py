@@ -15,17 +15,15 @@ from msgspec import structs
 
 from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
-from stagepost.edges.errors import EdgeError, Outdated, RestoreStuck, SlowDown, Stop, Unstable
+from stagepost.edges.errors import EdgeError, Outdated, SlowDown, Stop
 from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
-from stagepost.edges.restore import Readers, Restore, Standstill, offset_moved
+from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
 from stagepost.events import Rejected
 
 _T = TypeVar("_T")
-
-_ASK_AGAIN_S = 0.5
 
 _BATCH_S = 1.0
 """For the applier to finish a batch of several calls, 10 ms each."""
@@ -200,25 +198,13 @@ class StatelessWork:
         self._log = structlog.get_logger(__name__)
 
     def restore(self, partition: int) -> Generator[None, None, Owned]:
-        standstill = Standstill(self._clock)
-        while True:
-            try:
-                committed = self._intake.committed(partition, 1.0)
-                if committed is None:
-                    seq, offset = 0, self._intake.first_offset(partition, self._start_from)
-                else:
-                    seq, offset = self._seq_of(partition, committed), committed.offset
-                break
-            except Unstable as error:
-                waited = standstill.look(0)
-                self._log.info("committed offset undecided", partition=partition, reason=str(error))
-                if waited > 2 * self._stuck_after_s:
-                    raise RestoreStuck(
-                        f"the committed offset of partition {partition} stays undecided: {error}"
-                    ) from error
-                until = self._clock.monotonic() + _ASK_AGAIN_S
-                while self._clock.monotonic() < until:
-                    yield
+        def place() -> tuple[int, int]:
+            committed = self._intake.committed(partition, 1.0)
+            if committed is None:
+                return 0, self._intake.first_offset(partition, self._start_from)
+            return self._seq_of(partition, committed), committed.offset
+
+        seq, offset = yield from once_decided(place, partition, self._stuck_after_s, self._clock, self._log)
         now = self._clock.monotonic()
         found = self._ask(lambda mirror: mirror.attempt(partition))
         return Owned(
