@@ -193,15 +193,18 @@ def _strange_types(journey: Journey, source: str, positions: Positions) -> Itera
 
 def _placed_leaves(journey: Journey, positions: Positions) -> Iterator[tuple[str, Condition, Position]]:
     """Every leaf with the name of its rule and where it stands."""
-    places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
-    rules: list[tuple[str, Condition, Position | None]] = [(place.name, place.when, place.position) for place in places]
-    rules += [
-        (f"until of {setback.name}", setback.until, setback.position)
-        for setback in journey.setbacks
-        if setback.until is not None and setback.until != "never"
-    ]
-    if journey.recover is not None:
-        rules.append(("recover", journey.recover, None))
-    for name, condition, position in rules:
+    for name, condition, position in rules(journey):
         for leaf in leaves(condition):
             yield name, leaf, positions.get(id(leaf)) or position or Position(1, 1)
+
+
+def rules(journey: Journey) -> Iterator[tuple[str, Condition, Position | None]]:
+    """The condition of every rule, with its name and where it stands; ``recover`` stands in no list, hence None."""
+    places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
+    for place in places:
+        yield place.name, place.when, place.position
+    for setback in journey.setbacks:
+        if setback.until is not None and setback.until != "never":
+            yield f"until of {setback.name}", setback.until, setback.position
+    if journey.recover is not None:
+        yield "recover", journey.recover, None

@@ -52,7 +52,7 @@ from stagepost.journey.definition import (
 )
 from stagepost.journey.durations import parse_duration
 from stagepost.journey.links import PatternError, parse_pattern
-from stagepost.journey.lint import lint
+from stagepost.journey.lint import lint, rules
 from stagepost.journey.problems import Code, Problem
 from stagepost.journey.timeline_lines import read_timeline
 from stagepost.journey.version import version_of
@@ -278,19 +278,11 @@ class _Reader:
         )
 
     def _check_acting(self, journey: Journey, recovery: Tree | None) -> None:
-        places: list[Stage | Setback | Exit] = [*journey.stages, *journey.setbacks, *journey.exits]
-        rules = [(place.name, place.when, place.position) for place in places]
-        rules += [
-            (f"until of {setback.name}", setback.until, setback.position)
-            for setback in journey.setbacks
-            if setback.until is not None and setback.until != "never"
-        ]
-        if journey.recover is not None and recovery is not None:
-            rules.append(("recover", journey.recover, recovery.position))
-        for name, condition, position in rules:
+        for name, condition, position in rules(journey):
             if not _acts(condition):
                 message = f"{name} never acts, for an event under not moves nobody: put what does beside it, all: [...]"
-                self.problem(p.NEVER_ACTS, message, position)
+                place = position or (recovery.position if recovery is not None else Position(1, 1))
+                self.problem(p.NEVER_ACTS, message, place)
 
     def _setbacks(
         self, node: Tree | None, stages: Sequence[str], goal: Goal | None, recover: Condition | None

@@ -358,7 +358,6 @@ def _click(scene: Scene, route: Route, event: Event, counted: bool) -> None:
             else:
                 calm = _is_calm(journey, links)
                 waiting[journey.name] = (int(calm), *(leaf.key << 2 | bits for leaf, bits in touches))
-        held = state.lenses[lens.key].held if lens.key in state.lenses else ()
         url = without_query(event.url)
         campaign, message = scene.send.campaign, scene.send.message
         click = Held(verdict, at, event.id, campaign, message, url[:URL_LIMIT] if url else None, counted, waiting)
