@@ -37,20 +37,6 @@ from pydantic_settings import SettingsError as SourceError
 
 PREFIX = "STAGEPOST_"
 
-PROVIDERS = (
-    "brevo",
-    "mailersend",
-    "mailgun",
-    "mailjet",
-    "mailtrap",
-    "mandrill",
-    "postmark",
-    "resend",
-    "sendgrid",
-    "ses",
-    "sparkpost",
-)
-
 CAMPAIGN_PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "brevo": ("camp_id", "tags", "tag"),
@@ -67,6 +53,8 @@ CAMPAIGN_PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Where each provider's payload may name a campaign, in the order in which they are asked (providers.md 5.6)."""
+
+PROVIDERS = tuple(CAMPAIGN_PLACES)
 
 MASK = "**********"
 

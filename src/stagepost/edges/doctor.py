@@ -28,6 +28,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, Off
 from stagepost.edges.admin import CONFIGS, TopicSpec, check_topics, group_members, plan_topics
 from stagepost.edges.errors import EdgeError
 from stagepost.edges.group_offsets import GroupOffsets
+from stagepost.edges.kafka_log import KafkaSettings
 from stagepost.edges.mirror import too_old
 from stagepost.edges.ports import Mirror, decode_committed
 from stagepost.edges.producers import KafkaProducer
@@ -69,8 +70,7 @@ _STABLE = (Topic.RAW, Topic.EVENTS, Topic.STATE, Topic.CONTACTS, Topic.TRANSITIO
 _INTERNAL = ("__consumer_offsets", "__transaction_state")
 """Kafka's own, on which every commit rests."""
 
-_SESSION_MS = 15_000
-_TRANSACTION_MS = 15_000
+_SESSION_MS, _TRANSACTION_MS = KafkaSettings.session_timeout_ms, KafkaSettings.transaction_timeout_ms
 """What the roles ask the brokers for; they have to allow it."""
 
 

@@ -44,7 +44,6 @@ _JAVA_OPTIONS = (
 _PROPERTIES: Mapping[str, str] = MappingProxyType(
     {
         "process.roles": "broker,controller",
-        "node.id": "1",
         "controller.listener.names": "CONTROLLER",
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",

@@ -104,17 +104,18 @@ def parts(post: Post) -> list[Any] | Rejected:
 
 def check(post: Post, key: str) -> bool:
     """The signature block of the post, or the one made with the key of the parent account."""
-    found = parts(post)
-    if isinstance(found, Rejected):
-        return False
-    return all(_signed_with(part, key, post.received_at) is not None for part in found)
+    return None not in _signed(post, key)
 
 
 def tokens(post: Post, key: str) -> tuple[str, ...]:
     """The tokens that this key signed: the same on every retry of a post, and on no other post."""
+    return tuple(token for token in _signed(post, key) if token is not None)
+
+
+def _signed(post: Post, key: str) -> list[str | None]:
+    """Of each part the token that this key signed, None where it did not; a body that cannot be read is one part."""
     found = parts(post)
-    signed = [] if isinstance(found, Rejected) else [_signed_with(part, key, post.received_at) for part in found]
-    return tuple(token for token in signed if token is not None)
+    return [None] if isinstance(found, Rejected) else [_signed_with(part, key, post.received_at) for part in found]
 
 
 def _signed_with(part: Any, key: str, received_at: int) -> str | None:

@@ -24,8 +24,9 @@ Mailtrap was added by these steps, and its files are short enough to be the exam
    events in ``{"events": [...]}``. A part that cannot be read is a ``Rejected`` in its place, so that no neighbour is
    lost.
 5. **Sign**: a new scheme is a function in ``signatures``, over the raw bytes, against ``received_at``.
-6. **Name it**: here in ``PROVIDERS``, in ``events.PROVIDERS``, in ``settings.PROVIDERS``, and in
-   ``rollup.metrics.NOT_REPORTED`` with what none of its events becomes (Mailtrap has no event for a send).
+6. **Name it**: here in ``PROVIDERS``, in ``events.PROVIDERS``, in ``settings.CAMPAIGN_PLACES`` with the names of its
+   ``campaigns``, and in ``rollup.metrics.NOT_REPORTED`` with what none of its events becomes (Mailtrap has no event
+   for a send).
 7. **Test** ids, both forms of the body and the signature in ``tests/unit/normalise/test_mailtrap.py``, then look with
    your own eyes: ``stagepost convert mailtrap body.json``.
 """
