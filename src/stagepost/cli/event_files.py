@@ -16,7 +16,6 @@ from typing import IO, TYPE_CHECKING
 import typer
 
 from stagepost.cli.output import VOICE, Failure, complain, counted
-from stagepost.journey.durations import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +44,7 @@ class BadLines:
 def tell_late(simulation: Simulation) -> None:
     """Say on standard error how many events came too late to move anybody: a file out of order looks like a rule that
     does not work."""
+    from stagepost.journey.durations import duration_text
     from stagepost.journey.result import Outcome
 
     late = simulation.outcomes.get(Outcome.LATE, 0)

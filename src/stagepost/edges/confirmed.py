@@ -128,7 +128,6 @@ class ConfirmedProducer:
             if self._lifeline.is_cut(producer):
                 _LOGGER.warning("the producer of the bridge knows no broker any more, and is replaced")
                 self._replace()
-                self._lifeline.sign()
 
 
 def _end(producer: Producer) -> None:

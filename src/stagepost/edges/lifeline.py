@@ -56,8 +56,8 @@ class Lifeline:
             self.sign()
             return False
         self._due = self._clock() + _EVERY_S
-        self._in_vain += 1
-        return self._in_vain >= _IN_VAIN
+        self._in_vain = (self._in_vain + 1) % _IN_VAIN  # the next client begins with a clean slate
+        return not self._in_vain
 
 
 def _answers(client: Client, topic: str) -> bool:

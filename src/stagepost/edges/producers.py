@@ -225,7 +225,6 @@ class KafkaPublisher:
         _destroy_apart(old)
         for number, emit in list(self._waiting.items()):
             self._produce(number, emit)
-        self._lifeline.sign()
 
 
 def _destroy_apart(producer: Producer) -> None:
