@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.proxy import KafkaProxy, Late
+from tests.faults.proxy import KafkaProxy, Late, listeners
 
 from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.local_servers import HOST, free_ports
@@ -40,17 +40,11 @@ class Cluster:
         self.proxies = [KafkaProxy(port) for port in behind]
 
         def node(place: int) -> LocalKafka:
-            listeners = {
+            own = {
                 "controller.quorum.voters": voters,
-                "listeners": (
-                    f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{behind[place]},"
-                    f"CONTROLLER://{HOST}:{controllers[place]}"
-                ),
-                "advertised.listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{self.proxies[place].port}",
-                "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
-                "inter.broker.listener.name": "PLAINTEXT",
+                **listeners(behind[place], self.proxies[place], controllers[place]),
             }
-            return LocalKafka(group, {**_REPLICATED, **listeners}, node=place + 1)
+            return LocalKafka(group, {**_REPLICATED, **own}, node=place + 1)
 
         with ThreadPoolExecutor(NODES) as together:  # none of them answers before two are there
             self.nodes: Sequence[LocalKafka] = list(together.map(node, range(NODES)))

@@ -248,13 +248,17 @@ def proxied_kafka(group: ProcessGroup) -> tuple[LocalKafka, KafkaProxy]:
     """A broker of its own with a second listener, at which it names the proxy before that as its address."""
     [behind] = free_ports(1)
     proxy = KafkaProxy(behind)
-    listeners = {
-        "listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{behind},CONTROLLER://{HOST}:{{controller}}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{proxy.port}",
+    return LocalKafka(group, listeners(behind, proxy)), proxy
+
+
+def listeners(behind: int, proxy: KafkaProxy, controller: int | str = "{controller}") -> dict[str, str]:
+    """Properties of a broker that listens at ``behind`` too, and names the proxy as its address there."""
+    return {
+        "listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{HOST}:{behind},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{{port}},PROXIED://{proxy.address}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
     }
-    return LocalKafka(group, listeners), proxy
 
 
 def _transactional_id(body: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.faults.proxy import KafkaProxy, proxied_kafka
+from tests.integration.roles import wait_for
 
 from stagepost.edges import lifeline
 from stagepost.edges.admin import admin_client, create_topics, topic_specs
@@ -21,14 +22,14 @@ from stagepost.edges.confirmed import ConfirmedProducer
 from stagepost.edges.consumers import KafkaIntake, KafkaStateReader
 from stagepost.edges.local_kafka import LocalKafka
 from stagepost.edges.ports import ChangeKind
+from stagepost.edges.processes import ProcessGroup
 from stagepost.edges.producers import KafkaPublisher
 from stagepost.edges.tail import Tail
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Emit, Topic
-from stagepost.testing.servers import ProcessGroup
 
 NAMES = TopicNames("lifeline.")
-PATIENT = {"socket.max.fails": 0, "session.timeout.ms": 2000, "heartbeat.interval.ms": 400}
+GROUP = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 400}
 WITHIN_S = 60
 
 
@@ -76,13 +77,11 @@ def behind(process_group: ProcessGroup) -> Iterator[Behind]:
 
 
 def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not what():
-        assert time.monotonic() < deadline, f"not within {WITHIN_S} s"
+    wait_for(what, WITHIN_S, "a client is replaced")
 
 
 def test_an_intake_joins_the_group_anew_and_goes_on_where_it_is_told(behind: Behind) -> None:
-    intake = KafkaIntake({**behind.settings, **PATIENT}, "lifeline", NAMES, Topic.EVENTS)
+    intake = KafkaIntake({**behind.settings, **GROUP}, "lifeline", NAMES, Topic.EVENTS)
     kinds: list[ChangeKind] = []
     values: list[bytes | None] = []
 
