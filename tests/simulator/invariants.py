@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.integration.counting import TIMER
 
-from stagepost.edges.memory import MemoryBroker, MemoryMirror
-from stagepost.edges.ports import decode_committed
+from stagepost.edges.memory import MemoryBroker
+from stagepost.edges.ports import Mirror, decode_committed
 from stagepost.engine.plan import CONTROL_KEY, Control, Topic, decode_control
 
 GROUP = "group"
@@ -90,23 +90,24 @@ class Observer:
             wanted = (0, 0) if control is None else (control.seq, control.in_off)
             require(found == wanted, "I4: the committed offset is not that of the control record", found, wanted)
 
-    def mirrored(self, mirror: MemoryMirror, broker: MemoryBroker) -> None:
+    def mirrored(self, mirror: Mirror, broker: MemoryBroker) -> None:
         """I3: the mirror at batch s shows the fold up to s, unless it says that it is in the middle of one."""
-        for partition, at in mirror.checkpoints.items():
-            if at.partial:
+        for partition in range(self.partitions):
+            at = mirror.checkpoint(partition)
+            if at is None or at.partial:
                 continue
             fold = self.folds[partition].get(at.seq)
             if fold is None and broker._stable(Topic.STATE, partition) < len(broker._logs[Topic.STATE, partition]):
                 continue  # committed above a transaction that is open still: we are not shown it yet
             require(fold is not None, "I3: the mirror shows a batch that was never committed", partition, at.seq)
             assert fold is not None
-            values = mirror.values.get(partition, {})
+            values = mirror.states(partition)
             require(values == fold, f"I3: mirror of {partition} at {at.seq}", values, fold)
             timers = {key: due for key, value in fold.items() if (due := json.loads(value)["due"]) is not None}
-            found = mirror.timers.get(partition, {})
+            found = mirror.due(partition)
             require(found == timers, f"I3: timers of {partition} at {at.seq}", found, timers)
 
-    def at_rest(self, mirror: MemoryMirror, sent: Sequence[Sent]) -> None:
+    def at_rest(self, mirror: Mirror, sent: Sequence[Sent]) -> None:
         """I1, I2, I3, I6, I7 once there is nothing left to do."""
         wanted: dict[str, list[str]] = defaultdict(list)
         left: dict[str, dict[str, Any]] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tests.simulator.invariants import Violation
+from tests.simulator.mirrors import Keeper
 from tests.simulator.variants import VARIANTS
 from tests.simulator.world import World
 
@@ -33,9 +34,14 @@ class Played:
         self.failed.update(other.failed)
 
 
-def play(seed: int, variant: str = "real", tell: Callable[[str], None] | None = None) -> Played:
-    """One schedule. ``tell`` is given its trace as it goes on."""
-    world = World(seed, VARIANTS[variant], tell)
+def play(
+    seed: int,
+    variant: str = "real",
+    tell: Callable[[str], None] | None = None,
+    keeper: Keeper | None = None,
+) -> Played:
+    """One schedule. ``tell`` is given its trace as it goes on; ``keeper``: of the mirror, else it is in memory."""
+    world = World(seed, VARIANTS[variant], tell, keeper)
     played = Played(1, world.happened)
     try:
         world.play(STEPS)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from tests.simulator.mirrors import InRedis
 from tests.simulator.schedules import Played, play, play_many, play_until_caught
 from tests.simulator.variants import VARIANTS
 from tests.simulator.world import ERRORS, FAILPOINTS, PORTS
 
+from stagepost.edges.mirror import connect
+
 SCHEDULES = 20_000
+
+OVER_REDIS = 60
+"""L1 of delivery.md 5: each call of the mirror goes to a server, so there are fewer (more: ``--redis``)."""
 
 OUTSIDE = {
     *("flushed", "rolled back", "compacted", "retention", "expelled", "clean stop", "late write", "disconnect"),
@@ -42,6 +48,27 @@ def test_every_schedule_of_faults_ends_with_everything_done_once_and_every_fault
     failpoints = {f"{mark} {name}" for mark in ("killed", "stopped", "slow") for name in FAILPOINTS}
     wanted = planted | failpoints | ports("killed", "stopped", "slow") | OUTSIDE | PATHS
     assert set() == wanted - set(total.happened)
+
+
+@pytest.mark.slow
+def test_schedules_over_a_real_redis_end_as_those_over_its_twin(redis_url: str) -> None:
+    keeper, total = InRedis(connect(redis_url)), Played()
+    for seed in range(OVER_REDIS):
+        total.add(play(seed, keeper=keeper))
+        assert {} == total.failed
+    assert set() == {"flushed", "rolled back", "late write", "mirror_refusals_total gap"} - set(total.happened)
+
+
+@pytest.mark.parametrize("name", ["unvalidated reads"])
+def test_a_worker_that_breaks_a_rule_of_the_mirror_is_found_out_over_a_real_redis(name: str, redis_url: str) -> None:
+    variant, keeper = VARIANTS[name], InRedis(connect(redis_url))
+    found = None
+    for seed in range(variant.first, variant.first + variant.within):
+        found = play(seed, name, keeper=keeper).failed.get(seed)
+        if found is not None:
+            break
+    assert found is not None
+    assert found.startswith("violated: ")
 
 
 def test_a_schedule_replays_by_its_seed() -> None:

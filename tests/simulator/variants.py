@@ -146,7 +146,7 @@ VARIANTS = {
         Variant("replay to EOF", _restores_by(_ToTheEnd), 2000),
         Variant("unvalidated reads", _believes_reads, 500),
         Variant("refreshed metadata", _refreshes_membership, 2000),
-        Variant("kept producer after a slow commit", _keeps_producer, 2500, first=2000),
+        Variant("kept producer after a slow commit", _keeps_producer, 1000, first=3500),
         Variant("skipping newer records in a restore", _restores_by(_SkipsNewer), 2000),
         Variant("no age check", _restores_by(_AnyAge), 2500, first=2000),
     )

@@ -8,7 +8,6 @@ hence the scheduler calls itself, and no thread is needed.
 
 from __future__ import annotations
 
-import copy
 import json
 import random
 from collections import Counter
@@ -20,12 +19,13 @@ from typing import Any
 import structlog
 from tests.integration.counting import Counting, runner_config
 from tests.simulator.invariants import GROUP, Observer, Sent, Violation, require
+from tests.simulator.mirrors import InMemory, Keeper
 from tests.simulator.variants import Variant
 
 from stagepost.edges.applier import Applications
 from stagepost.edges.clock import Clock
 from stagepost.edges.errors import Abort, EdgeError, MirrorUnavailable, NewProducer, Retry, Stop, Unstable
-from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog, MemoryMirror, MemoryProducer
+from stagepost.edges.memory import MemoryBroker, MemoryIntake, MemoryLog, MemoryProducer
 from stagepost.edges.ports import Counters, Mirror, NoCounters
 from stagepost.edges.runner import Runner
 from stagepost.edges.watchdog import Watchdog
@@ -194,9 +194,14 @@ class Process:
 class World:
     """``play`` does all of it; what happened is in ``happened``, and in ``trace`` if that is wanted."""
 
-    def __init__(self, seed: int, variant: Variant, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, seed: int, variant: Variant, tell: Callable[[str], None] | None = None, keeper: Keeper | None = None
+    ) -> None:
+        """``keeper``: of the mirror; the memory twin if none is given."""
         self.random = rng = random.Random(seed)
         self.variant, self.tell = variant, tell
+        self.keeper = InMemory() if keeper is None else keeper
+        self.keeper.flush()
         self.happened: Counter[str] = Counter()
         self.partitions = rng.choice([1, 2, 3])
         self.batch, self.cache, self.reads = rng.choice([2, 7, 50]), rng.choice([0, 2, 20]), rng.choice([1, 3, 5000])
@@ -205,9 +210,8 @@ class World:
         self.broker = MemoryBroker(
             {Topic.EVENTS: self.partitions, Topic.STATE: self.partitions, Topic.TRANSITIONS: 1}, now=START_US
         )
-        self.mirror = MemoryMirror()
-        self.mirror.piece = rng.choice([1, 2, 500])
-        self.kept_mirror = self._picture()
+        self.mirror = self.keeper.mirror(rng.choice([1, 2, 500]))
+        self.kept_mirror = self.keeper.picture()
         self.kept_broker: dict[str, Any] | None = None
         self.observer = Observer(self.partitions)
         self.sent: list[Sent] = []
@@ -441,23 +445,14 @@ class World:
 
     def _flush(self) -> None:
         self.say("flushed")
-        self.mirror.flush()
-
-    def _picture(self) -> dict[str, Any]:
-        mirror = self.mirror
-        return {
-            "checkpoints": mirror.checkpoints.copy(),
-            "values": {p: values.copy() for p, values in mirror.values.items()},
-            "timers": {p: timers.copy() for p, timers in mirror.timers.items()},
-        }
+        self.keeper.flush()
 
     def _keep(self) -> None:
-        self.kept_mirror = self._picture()
+        self.kept_mirror = self.keeper.picture()
 
     def _roll_back(self) -> None:
         self.say("rolled back")
-        kept, self.kept_mirror = self.kept_mirror, copy.deepcopy(self.kept_mirror)
-        self.mirror.__dict__.update(kept)
+        self.keeper.put_back(self.kept_mirror)
 
     def _old_copy(self) -> None:
         """Redis comes back with what it held before tombstones were written that are gone by now."""
@@ -536,7 +531,7 @@ class World:
         broker._logs, broker._starts, broker._committed = kept["logs"], kept["starts"], kept["committed"]
         self.sent, self.observer = kept["sent"], kept["observer"]
         # A copy of Redis from the lost future cannot be told from one of this history: two disasters in one.
-        self.kept_mirror = {"checkpoints": {}, "values": {}, "timers": {}}
+        self.kept_mirror = {}
         self.start()
         self._settle_mirror()
 
@@ -544,7 +539,8 @@ class World:
         """Until a worker has looked, the mirror shows what Kafka lost: the observer must not look before."""
         calm, self.calm = self.calm, True
         for _ in range(200):
-            if all(at.seq in self.observer.folds[p] for p, at in self.mirror.checkpoints.items()):
+            shown = {p: self.mirror.checkpoint(p) for p in range(self.partitions)}
+            if all(at is None or at.seq in self.observer.folds[p] for p, at in shown.items()):
                 break
             self._turn()
         self.calm = calm
