@@ -17,7 +17,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stagepost.edges.errors import Drop, RecordsGone, Stop, Unstable, of_kafka
 from stagepost.edges.lifeline import Lifeline
-from stagepost.edges.ports import Bounds, Change, ChangeKind, Committed, Membership, StateRecord, decode_committed
+from stagepost.edges.ports import (
+    Bounds,
+    Change,
+    ChangeKind,
+    Committed,
+    Membership,
+    StateRecord,
+    decode_committed,
+    encode_metadata,
+)
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
 
@@ -161,6 +170,15 @@ class KafkaIntake:
                     return found.offset
             low, high = self._consumer.get_watermark_offsets(place, _ASK_S)
         return low if start_from == "earliest" else high
+
+    def pin(self, partition: int, offset: int) -> None:
+        try:
+            self.membership()  # in no generation nobody would check who commits
+        except Drop as error:
+            raise Unstable(str(error)) from error
+        place = TopicPartition(self._name, partition, offset, encode_metadata(0, ""))
+        with _asking(f"committing where {self._name}[{partition}] begins"):
+            self._consumer.commit(offsets=[place], asynchronous=False)
 
     def start(self, partition: int, offset: int) -> None:
         self._next[partition] = offset

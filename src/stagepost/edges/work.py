@@ -17,7 +17,7 @@ from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import EdgeError, Outdated, SlowDown, Stop
 from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
-from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided
+from stagepost.edges.restore import Readers, Restore, first_place, offset_moved, once_decided
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
@@ -201,7 +201,7 @@ class StatelessWork:
         def place() -> tuple[int, int]:
             committed = self._intake.committed(partition, 1.0)
             if committed is None:
-                return 0, self._intake.first_offset(partition, self._start_from)
+                return 0, first_place(self._intake, partition, self._start_from)
             return self._seq_of(partition, committed), committed.offset
 
         seq, offset = yield from once_decided(place, partition, self._stuck_after_s, self._clock, self._log)
