@@ -116,9 +116,13 @@ class KafkaIntake:
         self._settings: dict[str, Any] = {**GROUP_MEMBER, **settings, "group.id": group}
         self._lifeline = Lifeline(settings, self._name)
         self._fenced_at = -_FENCED_AGAIN_S
-        self._consumer = self._new_consumer()
+        self._consumer = Consumer(self._settings, logger=_LOGGER)
+        self._subscribed = False
+        """With the first poll: a member that does not poll yet would hold up all others of the group."""
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
+        if not self._subscribed:
+            self._subscribe()
         if self._reassign:
             self._assign_started()
         first = self._consumer.poll(timeout_s)
@@ -221,15 +225,16 @@ class KafkaIntake:
     def close(self) -> None:
         self._consumer.close()
 
-    def _new_consumer(self) -> Consumer:
-        consumer = Consumer(self._settings, logger=_LOGGER)
-        consumer.subscribe([self._name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
-        return consumer
+    def _subscribe(self) -> None:
+        on = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
+        self._consumer.subscribe([self._name], **on)
+        self._subscribed = True
 
     def _replace(self, why: str) -> None:
         """Join the group anew with another client. Nobody asks the old one any more."""
         _LOGGER.warning("the consumer of %s %s, and is replaced", self._name, why)
-        old, self._consumer = self._consumer, self._new_consumer()
+        old, self._consumer = self._consumer, Consumer(self._settings, logger=_LOGGER)
+        self._subscribed = False
         _close_apart(old)
         if self._assigned:
             self._take_away(ChangeKind.LOST)
