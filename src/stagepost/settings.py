@@ -259,6 +259,8 @@ class Settings(BaseSettings):
     """Folder of the journey files."""
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
+    """Once one is set, only these names are taken, each from its own provider: a post of any other is answered by the
+    bridge so that it comes again, and refused by ``normalise`` (``signature``). None: every name is taken, unsigned."""
     notify: NotifySettings = NotifySettings()
     bridge: BridgeSettings = BridgeSettings()
     engine: EngineSettings = EngineSettings()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Quiet, Verbose, load_from
-from stagepost.cli.output import Failure, note
+from stagepost.cli.output import Failure, complain, note
 from stagepost.edges.roles import BRIDGE_PORT
 
 
@@ -31,7 +31,8 @@ def add_to(app: typer.Typer) -> None:
 
         At /webhooks/PROVIDER/ACCOUNT, until SIGTERM or Ctrl-C.
 
-        A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before.
+        A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before. Once any
+        account is set, a post of any other is not taken.
 
         Example: stagepost bridge --port 8085 --kafka localhost:9092
         """
@@ -50,5 +51,7 @@ def add_to(app: typer.Typer) -> None:
         except OSError as error:
             raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
         note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
+        if not settings.accounts:
+            complain("stagepost bridge: no accounts are set, so posts are taken unsigned, from anybody")
         with stopping(running.stop):
             running.run()

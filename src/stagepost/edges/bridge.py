@@ -28,7 +28,17 @@ from stagepost.edges.roles import Status
 from stagepost.edges.sns import CertificateUnavailable
 from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import Reason, rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Post, canonical_name, certified, normalise, verified
+from stagepost.normalise import (
+    PROVIDERS,
+    STRANGER,
+    AccountConfig,
+    Post,
+    account_of,
+    canonical_name,
+    certified,
+    normalise,
+    verified,
+)
 from stagepost.normalise.bodies import BODY_LIMIT
 from stagepost.normalise.webhooks import (
     Answers,
@@ -49,6 +59,10 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _WAIT_S = "30"
 """``Retry-After``; most providers have their own schedule."""
+
+
+STRANGERS_TOLD = 100
+"""Accounts that are not configured and were logged; who invents more of them fills no log."""
 
 
 class Bridge:
@@ -74,6 +88,7 @@ class Bridge:
         self._confirm = confirm
         self._amazon = ThreadPoolExecutor(1, "amazon")
         self._tokens = TokenMemory()
+        self._strangers: set[tuple[str, str]] = set()
         self._stopping = threading.Event()
         self._log = logger("stagepost.bridge", role="bridge")
         self._socket = socket.create_server(address)
@@ -130,7 +145,9 @@ class Bridge:
         return _unknown()
 
     async def _ask(self, provider: str, account: str) -> Response:
-        return _text(200, "ready for posts") if _known(canonical_name(provider), account) else _unknown()
+        provider = canonical_name(provider)
+        known = _known(provider, account) and account_of(self._accounts, provider, account) is not STRANGER
+        return _text(200, "ready for posts") if known else _unknown()
 
     async def _healthy(self, request: Request) -> Response:
         # In a thread: /readyz may have to wait for the cluster.
@@ -151,6 +168,9 @@ class Bridge:
             self._metrics.count("bridge_posts_total", "unknown", "unknown")
             return _unknown()
         answers = answers_of(provider)
+        config = account_of(self._accounts, provider, account)
+        if config is STRANGER:
+            return self._refuse_stranger(provider, account, answers)
         try:
             async with asyncio.timeout(BODY_S):
                 body = await _body(request)
@@ -158,7 +178,6 @@ class Bridge:
             return self._answer(provider, "unavailable", answers.unavailable, "the body did not arrive in time")
         if body is None:
             return self._answer(provider, "oversize", 413, f"more than {BODY_LIMIT} bytes")
-        config = self._accounts.get(account) or AccountConfig(provider=provider)
         post = Post(
             provider=provider,
             account=account,
@@ -191,6 +210,13 @@ class Bridge:
             return self._answer(post.provider, "accepted", 200, "confirmed")
         self._log.warning("subscription not confirmed", provider=post.provider, account=post.account)
         return self._answer(post.provider, "unavailable", answers.unavailable, "not confirmed, send it again")
+
+    def _refuse_stranger(self, provider: str, account: str, answers: Answers) -> Response:
+        """Until it is configured the provider sends again: a name that is missing here must not cost events."""
+        if (provider, account) not in self._strangers and len(self._strangers) < STRANGERS_TOLD:
+            self._strangers.add((provider, account))
+            self._log.warning("posts refused: no such account in the settings", provider=provider, account=account)
+        return self._answer(provider, "unknown", answers.unavailable, "no such account is configured")
 
     def _refuse(self, post: Post, config: AccountConfig, answers: Answers) -> Response:
         self._log.warning("post refused", provider=post.provider, account=post.account, reason="signature")

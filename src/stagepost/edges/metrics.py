@@ -125,7 +125,9 @@ METRICS: tuple[Metric, ...] = (
     _counter("notifications_total", "channel result", "Deliveries to receivers: sent, failed, given_up"),
     # The bridge.
     _counter(
-        "bridge_posts_total", "provider result", "bridge: posts: accepted, refused, oversize, unavailable, unknown"
+        "bridge_posts_total",
+        "provider result",
+        "bridge: posts: accepted, refused, oversize, unavailable, unknown (of no provider, or no configured account)",
     ),
     _histogram("bridge_confirmation_seconds", "", _SHORT, "bridge: from a post's last byte to the cluster's word"),
     # What runs here.

@@ -12,7 +12,16 @@ from stagepost.engine.dead_letters import dead_letter
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Topic
 from stagepost.engine.retries import parts_to_retry
 from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, parse_rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, canonical_name, certified, normalise
+from stagepost.normalise import (
+    PROVIDERS,
+    AccountConfig,
+    Normalised,
+    Post,
+    account_of,
+    canonical_name,
+    certified,
+    normalise,
+)
 
 CertificateSource = Callable[[str], str | None]
 """The certificate at a URL whose host was checked, as PEM; None where there is none. May raise what makes the loop read
@@ -43,7 +52,7 @@ def no_certificates(url: str) -> str | None:
 
 
 class NormaliseProcessor(Struct, frozen=True):
-    """``Stateless`` for ``email.raw``. ``accounts`` by name; a name that is not there has the defaults."""
+    """``Stateless`` for ``email.raw``. ``accounts`` by name, see ``account_of``."""
 
     accounts: Mapping[str, AccountConfig]
     tenant_key: bytes
@@ -122,7 +131,7 @@ class NormaliseProcessor(Struct, frozen=True):
             url=headers.get("url"),
             place=(self.prefix + record.topic, record.partition, record.offset),
         )
-        config = self.accounts.get(account) or AccountConfig(provider=provider)
+        config = account_of(self.accounts, provider, account)
         post = certified(post, config, self._certificate)
         return provider, normalise(post, config, self.tenant_key, parts_to_retry(record.headers))
 

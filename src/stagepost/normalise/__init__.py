@@ -18,10 +18,21 @@ from msgspec import structs
 from stagepost.events import Event, Reason, Rejected
 from stagepost.normalise.bodies import BODY_LIMIT, PART_LIMIT
 from stagepost.normalise.facts import assemble
-from stagepost.normalise.post import AccountConfig, Normalised, Post
+from stagepost.normalise.post import STRANGER, AccountConfig, Normalised, Post, account_of
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
-__all__ = ["PROVIDERS", "AccountConfig", "Normalised", "Post", "canonical_name", "certified", "normalise", "verified"]
+__all__ = [
+    "PROVIDERS",
+    "STRANGER",
+    "AccountConfig",
+    "Normalised",
+    "Post",
+    "account_of",
+    "canonical_name",
+    "certified",
+    "normalise",
+    "verified",
+]
 
 NO_TENANT_KEY = bytes(32)
 """What addresses are hashed with where no installation's key is at hand (``convert``, examples)."""
@@ -60,7 +71,9 @@ def normalise(
     if not (result.events or result.rejected):
         return result
     if fits is False and account.signature != "mark":
-        result = _whole(Reason.SIGNATURE, "no configured key fits the post")
+        has_keys = account.secrets or account.topics
+        why = "no configured key fits the post" if has_keys else "no key is configured for its account"
+        result = _whole(Reason.SIGNATURE, why)
     return structs.replace(result, verified=fits)
 
 

@@ -37,6 +37,18 @@ class AccountConfig(Struct, frozen=True, kw_only=True):
     """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 
 
+STRANGER = AccountConfig(signature="require")
+"""What a post of an account that is not configured is read with: no key fits it, and a ping passes."""
+
+
+def account_of(accounts: Mapping[str, AccountConfig], provider: str, name: str) -> AccountConfig:
+    """The settings of an account. Without any, every name has the defaults; with any, a name that is not there, or is
+    another provider's, is a ``STRANGER``: else whoever invents a name needs no signature, and one provider's public
+    key is another's shared secret."""
+    found = accounts.get(name, STRANGER) if accounts else AccountConfig(provider=provider)
+    return found if found.provider in (None, provider) else STRANGER
+
+
 class Post(Struct, frozen=True, kw_only=True):
     """One webhook post as it was received. ``headers`` have lower-case names; ``received_at`` is micros."""
 

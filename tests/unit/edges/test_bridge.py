@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.sns import TOPIC, SnsKeys
 
+from stagepost.edges import bridge as receiving
 from stagepost.edges.bridge import Bridge
 from stagepost.edges.confirmed import NotConfirmed
 from stagepost.edges.metrics import Metrics
@@ -142,6 +143,29 @@ def test_a_post_that_no_key_fits_is_refused_with_the_code_that_loses_nothing() -
         assert call(port, "/webhooks/postmark/main", headers=basic("user:right"))[0] == 200
         assert call(port, "/webhooks/postmark/marked", headers=basic("user:wrong"))[0] == 200
     assert len(sink.sent) == 2
+
+
+@pytest.mark.parametrize(("provider", "code"), [("mailgun", 503), ("postmark", 503), ("brevo", 429), ("sendgrid", 503)])
+def test_a_post_of_an_account_that_is_not_configured_comes_again_until_it_is(provider: str, code: int) -> None:
+    sink, metrics = Sink(), Metrics()
+    with bridge(sink, metrics, main=AccountConfig(provider="ses"), other=AccountConfig()) as port:
+        for account in ("main", "invented", "default"):
+            assert call(port, f"/webhooks/{provider}/{account}")[0] == code
+            assert call(port, f"/webhooks/{provider}/{account}", None, method="HEAD")[0] == 404
+        assert sink.sent == []
+        assert call(port, f"/webhooks/{provider}/other")[0] == 200
+    assert metrics.total("bridge_posts_total", provider=provider, result="unknown") == 3
+
+
+def test_an_account_that_is_not_configured_is_logged_once_and_invented_ones_fill_no_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "STRANGERS_TOLD", 2)
+    with bridge(Sink(), main=AccountConfig()) as port:
+        for account in ("a", "a", "b", "c", "d"):
+            call(port, f"/webhooks/postmark/{account}")
+    told = "".join(capsys.readouterr())
+    assert told.count("no such account in the settings") == 2
 
 
 def test_a_body_beyond_the_limit_is_refused_without_reading_it_all() -> None:
@@ -303,7 +327,6 @@ def test_no_subscription_is_confirmed_that_is_not_signed_or_not_listed() -> None
     other = subscription(keys, TOPIC + "2")
     with bridge(sink, amazon=amazon, main=AccountConfig(topics=(TOPIC,))) as port:
         assert [call(port, "/webhooks/ses/main", body)[0] for body in (forged, other)] == [200, 200]
-        assert call(port, "/webhooks/ses/nobody", subscription(keys))[0] == 200
     assert amazon.confirmed == []
 
 

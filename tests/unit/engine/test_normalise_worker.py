@@ -16,7 +16,8 @@ from stagepost.normalise import AccountConfig, Normalised, Post
 
 RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
 HEADERS = (("provider", b"sendgrid"), ("received_at", b"2026-11-02T09:20:00Z"), ("traceparent", b"00-1-2-01"))
-PROCESSOR = NormaliseProcessor({"vip": AccountConfig(contact_keys=("crm",))}, b"k" * 16, "acme.", "acme.g")
+ACCOUNTS = {"vip": AccountConfig(contact_keys=("crm",)), "default": AccountConfig()}
+PROCESSOR = NormaliseProcessor(ACCOUNTS, b"k" * 16, "acme.", "acme.g")
 
 
 def part(**fields: Any) -> dict[str, Any]:
@@ -82,6 +83,20 @@ def test_a_provider_may_be_named_by_its_alias() -> None:
 def test_the_account_header_chooses_the_account() -> None:
     (emit,) = plan(body(part(crm="k9")), (*HEADERS, ("account", b"vip"))).emits
     assert (emit.key, json.loads(emit.value or b"")["account"]) == (b"k9", "vip")
+
+
+@pytest.mark.parametrize("account", ["default", "invented", "of-another"])
+def test_once_any_account_is_configured_events_of_all_others_are_refused_and_their_pings_pass(account: str) -> None:
+    of_another = AccountConfig(provider="mailgun", secrets=("key",), signature="off")
+    processor = NormaliseProcessor({"of-another": of_another, "main": AccountConfig()}, b"k" * 16)
+    for name, value, expected in (
+        (account, body(part()), [b"signature"]),
+        (account, b"[]", []),
+        ("main", body(part()), [None]),
+    ):
+        record = Record(Topic.RAW, 2, 7, RECEIVED, b"k", value, (*HEADERS, ("account", name.encode())))
+        made = processor.plan(2, 1, [record], 8)
+        assert [dict(emit.headers).get("stagepost-reason") for emit in made.emits] == expected
 
 
 @pytest.mark.parametrize(
