@@ -177,7 +177,8 @@ class Bridge:
         except (TimeoutError, ClientDisconnect):
             return self._answer(provider, "unavailable", answers.unavailable, "the body did not arrive in time")
         if body is None:
-            return self._answer(provider, "oversize", 413, f"more than {BODY_LIMIT} bytes")
+            self._log.warning("post refused", provider=provider, account=account, reason="oversize")
+            return self._answer(provider, "oversize", answers.oversize, f"more than {BODY_LIMIT} bytes")
         post = Post(
             provider=provider,
             account=account,

@@ -17,10 +17,11 @@ from stagepost.events import DAY
 
 class Answers(Struct, frozen=True):
     """``refused``: no configured key fits the post. ``unavailable``: Kafka has not confirmed it, send it again.
-    ``patience_s``: the bridge answers before the sender gives up waiting."""
+    ``oversize``: the body is over the limit. ``patience_s``: the bridge answers before the sender gives up waiting."""
 
     refused: int = 401
     unavailable: int = 503
+    oversize: int = 413
     patience_s: float = 8.0
 
 
@@ -32,13 +33,13 @@ ANSWERS: Mapping[str, Answers] = MappingProxyType(
         # Sends again on everything but 200 and 406, and a post that no key fits will not fit later.
         "mailgun": Answers(refused=406),
         # Drops a post at once on every 4xx but 408 and 429: a mistyped secret here must not cost events.
-        "postmark": Answers(refused=503),
+        "postmark": Answers(refused=503, oversize=503),
         # 4xx is said to be permanent. Without any credentials it has to be asked for them first, see ``challenge``.
-        "ses": Answers(refused=503),
+        "ses": Answers(refused=503, oversize=503),
         "sparkpost": _DEFAULT,
         "mandrill": _DEFAULT,
         # Discards at once on every 4xx and 5xx but 429.
-        "brevo": Answers(refused=429, unavailable=429),
+        "brevo": Answers(refused=429, unavailable=429, oversize=429),
         "mailjet": _DEFAULT,
         "resend": _DEFAULT,
         # Waits three seconds, and pauses the webhook after twenty failures in a day.
