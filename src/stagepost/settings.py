@@ -241,9 +241,11 @@ class EngineSettings(_Group):
     piece: int = Field(500, ge=1, le=5_000)
     """Most contact states in one call to Redis, which nothing interrupts."""
     dead_letter_share: float = Field(0.5, gt=0, le=1)
-    """Of the last records of a partition; with more dead letters than this a worker stops. 1: never."""
+    """Of the last records of a partition; with more dead letters than this a worker stops. 1: any share."""
     dead_letter_window: int = Field(1_000, ge=10, le=1_000_000)
     """Records that the share is taken over; fewer say nothing."""
+    dead_letter_run: int = Field(500, ge=0, le=1_000_000)
+    """Dead letters in a row; with more a worker stops, however few records it has seen. 0: any number."""
 
 
 class Settings(BaseSettings):

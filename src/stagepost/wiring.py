@@ -93,7 +93,9 @@ def build_role(
         rebuild=options.rebuild,
         transaction_timeout_s=kafka.transaction_timeout_ms / 1000,
         max_poll_s=kafka.max_poll_interval_ms / 1000,
-        guard=GuardConfig(settings.engine.dead_letter_share, settings.engine.dead_letter_window),
+        guard=GuardConfig(
+            settings.engine.dead_letter_share, settings.engine.dead_letter_window, settings.engine.dead_letter_run
+        ),
     )
     failpoint = failpoint_of(os.environ.get("STAGEPOST_FAILPOINT"), 1.5 * config.transaction_timeout_s)
     return kafka_runner(config, kafka, settings.redis.url, processor, metrics, failpoint, mirror)

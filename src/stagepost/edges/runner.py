@@ -34,6 +34,7 @@ from stagepost.edges.watchdog import Watchdog
 from stagepost.edges.work import MirrorRefused, NewApplier, Owned, StatefulWork, StatelessWork, Work
 from stagepost.engine.attempts import Care, after_commit, after_refusal, attempt, unfit
 from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
+from stagepost.engine.dead_letters import offset_of
 from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
 
 _POLL_S = 0.1
@@ -685,32 +686,32 @@ class Runner:
             if owned.fresh or (owned.care is not None and owned.care.deaths):
                 work.begin(owned, attempt(owned.care, owned.next_offset, len(batch), end))
             if owned.condemned is not None:
-                return self._watched(work.refuse(owned, batch[0], owned.condemned), 1)
+                return self._watched(work.refuse(owned, batch[0], owned.condemned), batch[:1])
             plan = work.plan(owned, batch, end, None)
         except SlowDown as error:
             self._restored_because(owned, error)
             return None
         if plan is None:
             raise AssertionError(f"no Plan for {len(batch)} records of partition {partition}: they would be lost")
-        return self._watched(plan, len(batch))
+        return self._watched(plan, batch)
 
     def _restored_because(self, owned: Owned, error: SlowDown) -> None:
         if isinstance(error, MirrorRefused):
             self._counters.add({("mirror_refusals_total", error.kind): 1})
         self._again(owned, str(error))
 
-    def _watched(self, plan: PartitionPlan, records: int) -> PartitionPlan:
-        self._watch_dead_letters(plan, records)
-        return plan
-
-    def _watch_dead_letters(self, plan: PartitionPlan, records: int) -> None:
+    def _watched(self, plan: PartitionPlan, batch: Sequence[Record]) -> PartitionPlan:
         guard = self._guards.setdefault(plan.partition, DeadLetterGuard(self._config.guard))
-        why = guard.too_many(records, sum(emit.topic in DEAD_LETTERS for emit in plan.emits))
+        dead = {offset_of(emit) for emit in plan.emits if emit.topic in DEAD_LETTERS}
+        places = [place for place, record in enumerate(batch) if record.offset in dead] if dead else ()
+        why = guard.too_many(len(batch), places)
         if why is not None:
             raise Stop(
                 f"partition {plan.partition} of {self._processor.input}: {why}. Nothing more is diverted until "
-                "somebody has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share"
+                "somebody has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share or "
+                "engine.dead_letter_run"
             )
+        return plan
 
     def _tick(self, owned: Owned, now_us: int | None) -> PartitionPlan | None:
         """A batch without records; ``now_us``: where the clock of an idle partition goes."""

@@ -7,15 +7,26 @@ done about it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 
 class GuardConfig(Struct, frozen=True):
-    """``share`` of the last ``window`` records that may be dead letters; 1: any. Judged once as many were seen."""
+    """``share`` of the last ``window`` records that may be dead letters; 1: any. Judged once as many were seen.
+    ``run``: dead letters in a row that may be; 0: any. Else a worker that is started anew after each stop, and has seen
+    few records, would divert the stream a window at a time."""
 
     share: float = 0.5
     window: int = 1_000
+    run: int = 500
+
+
+class _Batch(Struct, frozen=True):
+    records: int
+    dead: int
+    run: int
+    """Dead letters in a row at its end, with those of batches before it."""
 
 
 class DeadLetterGuard:
@@ -23,27 +34,34 @@ class DeadLetterGuard:
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
-        self._runs: deque[tuple[int, int]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._records = self._dead = 0
 
     def take_back(self) -> None:
         """The last batch was not carried out as it was."""
-        if self._runs:
-            records, dead = self._runs.pop()
-            self._records -= records
-            self._dead -= dead
+        if self._batches:
+            self._forget(self._batches.pop())
 
-    def too_many(self, records: int, dead: int) -> str | None:
-        """Take in a batch of ``records`` with ``dead`` dead letters; why the partition has to stop, None if it may go
-        on. What is older than the window is forgotten a batch at a time."""
+    def too_many(self, records: int, dead: Sequence[int]) -> str | None:
+        """Take in a batch of ``records``, of which those at the positions ``dead`` are dead letters; why the partition
+        has to stop, None if it may go on. What is older than the window is forgotten a batch at a time."""
         config = self._config
-        self._runs.append((records, dead))
+        run = longest = self._batches[-1].run if self._batches else 0
+        for before, position in zip((-1, *dead), dead, strict=False):
+            run = run + 1 if position == before + 1 else 1
+            longest = max(longest, run)
+        ends_dead = bool(dead) and dead[-1] == records - 1
+        self._batches.append(_Batch(records, len(dead), run if ends_dead else 0))
         self._records += records
-        self._dead += dead
-        while self._records - self._runs[0][0] >= config.window:
-            gone, bad = self._runs.popleft()
-            self._records -= gone
-            self._dead -= bad
+        self._dead += len(dead)
+        while self._records - self._batches[0].records >= config.window:
+            self._forget(self._batches.popleft())
+        if config.run and longest > config.run:
+            return f"{longest} records in a row are dead letters, more than {config.run}"
         if self._records < config.window or self._dead <= config.share * self._records:
             return None
         return f"{self._dead} of the last {self._records} records are dead letters, more than {config.share:.0%}"
+
+    def _forget(self, batch: _Batch) -> None:
+        self._records -= batch.records
+        self._dead -= batch.dead

@@ -27,6 +27,14 @@ def size_of(record: Record) -> int:
     return sum(_sizes(record).values())
 
 
+_OFFSET = "__dlq.errors.offset"
+
+
+def offset_of(letter: Emit) -> int:
+    """Where the record of a dead letter lies. The last of several headers is ours."""
+    return int(next(value for name, value in reversed(letter.headers) if name == _OFFSET and value is not None))
+
+
 def dead_letter(
     record: Record,
     topic: Topic,
@@ -45,7 +53,7 @@ def dead_letter(
     where = (
         ("__dlq.errors.topic", source_topic.encode()),
         ("__dlq.errors.partition", str(record.partition).encode()),
-        ("__dlq.errors.offset", str(record.offset).encode()),
+        (_OFFSET, str(record.offset).encode()),
         ("__dlq.errors.group", group.encode()),
         ("__dlq.errors.delivery.count", str(retries_of(record.headers) + 1).encode()),
         ("__dlq.errors.message", f"{first.reason}: {detail}".encode()),

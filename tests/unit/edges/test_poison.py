@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.integration.counting import Copying, Counting, CountingBatch, CountingPartition, runner_config
 
 from stagepost.edges import transactions as transactions_module
@@ -15,7 +17,8 @@ from stagepost.edges.errors import Abort, MirrorUnavailable, Stop, Unfit
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror, MemoryProducer
 from stagepost.edges.ports import NoCounters, Placed
 from stagepost.edges.runner import Runner
-from stagepost.engine.attempts import LIVES
+from stagepost.engine.attempts import LIVES, deadly
+from stagepost.engine.dead_letter_guard import GuardConfig
 from stagepost.engine.plan import Emit, PartitionPlan, Record, Stateful, Stateless, Topic
 from stagepost.events import murmur2_partition
 
@@ -43,6 +46,15 @@ class PoisonedCopying(Copying):
         if any((record.value or b"").startswith(b"deadly") for record in records):
             raise Dies
         return super().plan(partition, seq, records, next_offset)
+
+
+class Refusing(Copying):
+    """What is called ``bad`` is refused, in whatever batch it is read."""
+
+    def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
+        letters = [self.refuse(partition, seq, r, deadly()).emits[0] for r in records if r.value == b"bad"]
+        made = super().plan(partition, seq, [r for r in records if r.value != b"bad"], next_offset)
+        return structs.replace(made, emits=(*made.emits, *letters))
 
 
 class Counts(NoCounters):
@@ -276,3 +288,16 @@ def test_a_crash_after_the_computing_is_no_death_over_a_record(world: World) -> 
         world.broker.fault = lambda step: None
     assert world.live(Counting)
     assert (len(world.done()), world.dead()) == (10, [])
+
+
+@pytest.mark.parametrize(("good_after", "stops"), [(3, False), (4, True)])
+def test_a_worker_stops_before_it_sets_too_long_a_row_aside_and_not_for_as_many_with_good_ones_between(
+    world: World, good_after: int, stops: bool
+) -> None:
+    for number in range(7):
+        world.broker.publish(Emit(Topic.EVENTS, b"c", b"good" if number == good_after else b"bad", partition=1))
+    runner = world.start(Refusing(), guard=GuardConfig(run=3))
+    with pytest.raises(Stop, match="4 records in a row are dead letters") if stops else nullcontext():
+        for _ in range(10):
+            runner.turn()
+    assert len(world.dead()) == (0 if stops else 6)
