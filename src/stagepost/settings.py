@@ -164,7 +164,7 @@ class AccountSettings(_Group):
 
     provider: str | None = None
     """None: the header of each record says it."""
-    secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_words)] = ()
+    secrets: Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(_words)] = ()
     """All keys that may have signed: several during a rotation."""
     signature: Literal["off", "check", "mark", "require"] = "check"
     """``check`` has an effect where secrets or topics are set; ``mark`` lets through what does not fit, unverified."""

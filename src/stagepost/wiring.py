@@ -30,6 +30,7 @@ from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
 from stagepost.normalise import AccountConfig
+from stagepost.normalise.signatures import never_fits
 from stagepost.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -181,7 +182,16 @@ def read_journeys(settings: Settings) -> list[Journey]:
 
 
 def account_configs(settings: Settings) -> dict[str, AccountConfig]:
-    """The settings of each account, as the normaliser takes them."""
+    """The settings of each account, as the normaliser takes them. Raises SettingsError for a secret that fits nothing:
+    all posts would be refused."""
+    problems = [
+        f"accounts.{name}.secrets: one {why}; known ways to sign: stagepost convert --help"
+        for name, account in settings.accounts.items()
+        for secret in account.secrets
+        if (why := never_fits(account.provider or "", secret.get_secret_value())) is not None
+    ]
+    if problems:
+        raise SettingsError(*problems)
     return {
         name: AccountConfig(
             provider=account.provider,

@@ -49,7 +49,9 @@ def add_to(app: typer.Typer) -> None:
         try:
             running = build_bridge(settings, (host, port), Metrics())
         except OSError as error:
-            raise Failure(f"cannot listen on {host}:{port}: {error.strerror} (another port: --port)") from error
+            raise Failure(
+                f"cannot listen on {host}:{port}: {error.strerror} (another place: --port, --host)"
+            ) from error
         note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
         if not settings.accounts:
             complain("stagepost bridge: no accounts are set, so posts are taken unsigned, from anybody")

@@ -32,7 +32,11 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         secret: Annotated[
             list[str] | None,
-            typer.Option("--secret", metavar="VALUE|@FILE", help="A key that may have signed; repeatable, all tried."),
+            typer.Option(
+                "--secret",
+                metavar="VALUE|@FILE",
+                help="A key that may have signed; repeatable, all tried. Without one nothing is checked.",
+            ),
         ] = None,
         config: Config = None,
         as_json: Json = False,
@@ -41,6 +45,10 @@ def add_to(app: typer.Typer) -> None:
 
         One JSON object a line; rejected parts, with their reason, on standard error. Contact ids made from addresses
         are those of your installation only where identity.tenant_key is set.
+
+        Signatures are checked with --secret only, and "verified" is null without it: a body in a file has mostly lost
+        the headers that signed it. A secret is what the provider shows as its signing key (SendGrid's is a public
+        one), a PEM certificate of SNS, or USER:PASSWORD or header:NAME=VALUE where posts are not signed.
 
         Example: stagepost convert postmark click.json | stagepost simulate journeys/ --events -
         """
@@ -121,7 +129,7 @@ def _received_at(text: str | None) -> int:
 def _account(settings: Settings, name: str, provider: str, secrets: list[str]) -> AccountConfig:
     """The account's settings; secrets on the command line replace its own, and must fit.
 
-    Without one nothing is checked: a body in a file has lost the headers that signed it.
+    Without one nothing is checked.
     """
     from msgspec import structs
 
@@ -131,13 +139,23 @@ def _account(settings: Settings, name: str, provider: str, secrets: list[str]) -
     account = account_configs(settings).get(name) or AccountConfig(provider=provider)
     if not secrets:
         return structs.replace(account, signature="off")
-    return structs.replace(account, secrets=tuple(map(_secret, secrets)), signature="require")
+    return structs.replace(account, secrets=tuple(_secret(each, provider) for each in secrets), signature="require")
 
 
-def _secret(given: str) -> str:
-    if not given.startswith("@"):
-        return given
+def _secret(given: str, provider: str) -> str:
+    from stagepost.normalise.signatures import never_fits
+
+    secret = _text(Path(given[1:])) if given.startswith("@") else given
+    why = never_fits(provider, secret)
+    if why is not None:
+        raise typer.BadParameter(f"what is given {why}", param_hint="--secret")
+    return secret
+
+
+def _text(file: Path) -> str:
     try:
-        return Path(given[1:]).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise typer.BadParameter(f"{given[1:]}: cannot be read", param_hint="--secret") from None
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--secret") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} is not text", param_hint="--secret") from None

@@ -51,14 +51,22 @@ def sendgrid(post: Post, key: str) -> bool:
     signature = post.headers.get("x-twilio-email-event-webhook-signature", "")
     if not _timely(timestamp, post.received_at):
         return False
+    public = _public_key(key)
+    if public is None:
+        return False
     try:
-        public = load_der_public_key(base64.b64decode(key, validate=True))
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            return False
         public.verify(base64.b64decode(signature, validate=True), timestamp.encode() + post.body, ec.ECDSA(SHA256()))
     except (InvalidSignature, ValueError, binascii.Error):
         return False
     return True
+
+
+def _public_key(key: str) -> ec.EllipticCurvePublicKey | None:
+    try:
+        public = load_der_public_key(base64.b64decode(key, validate=True))
+    except (ValueError, binascii.Error, UnsupportedAlgorithm):
+        return None
+    return public if isinstance(public, ec.EllipticCurvePublicKey) else None
 
 
 def _timely(timestamp: str, received_at: int, window: int = WINDOW) -> bool:
@@ -133,7 +141,8 @@ def shared_secret(post: Post, key: str) -> bool:
     if key.startswith("header:"):
         name, _, value = key.removeprefix("header:").partition("=")
         given = post.headers.get(name.strip().lower(), "")
-        return hmac.compare_digest(_bytes(given), _bytes(value))
+        # Without a value every post that lacks the header would fit.
+        return bool(value) and hmac.compare_digest(_bytes(given), _bytes(value))
     scheme, _, credentials = post.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return False
@@ -156,16 +165,21 @@ def resend(post: Post, key: str) -> bool:
     timestamp = post.headers.get("svix-timestamp", "")
     if not _timely(timestamp, post.received_at, RESEND_WINDOW):
         return False
-    try:
-        secret = base64.b64decode(_bytes(key.removeprefix("whsec_")), validate=True)
-    except (ValueError, binascii.Error):
-        return False
+    secret = _standard_webhooks_secret(key)
     if not secret:
         return False
     signed = b".".join((_bytes(post.headers.get("svix-id", "")), timestamp.encode(), post.body))
     expected = b"v1," + base64.b64encode(hmac.digest(secret, signed, "sha256"))
     given = post.headers.get("svix-signature", "").split()
     return any(hmac.compare_digest(_bytes(one), expected) for one in given)
+
+
+def _standard_webhooks_secret(key: str) -> bytes:
+    """Empty where there is none."""
+    try:
+        return base64.b64decode(_bytes(key.removeprefix("whsec_")), validate=True)
+    except (ValueError, binascii.Error):
+        return b""
 
 
 def mailersend(post: Post, key: str) -> bool:
@@ -181,3 +195,30 @@ def mailtrap(post: Post, key: str) -> bool:
 def _hex_of_body(post: Post, key: str, header: str) -> bool:
     expected = hmac.digest(_bytes(key), post.body, "sha256").hex()
     return hmac.compare_digest(_bytes(post.headers.get(header, "").strip().lower()), expected.encode())
+
+
+def never_fits(provider: str, key: str) -> str | None:
+    """Why a key fits no post of a provider, whatever the post; None where it may fit some."""
+    if not key.strip():
+        return "is empty"
+    if provider == "sendgrid":
+        return None if _public_key(key) is not None else "is no public key of SendGrid's (base64, one line)"
+    if provider == "resend":
+        return None if _standard_webhooks_secret(key) else "is no signing secret of Resend's (whsec_ and base64)"
+    if provider == "ses" and "-----BEGIN" in key:
+        return None if _is_certificate(key) else "is no certificate"
+    if provider in _WITHOUT_A_SCHEME:
+        shown = re.fullmatch(r"header:\s*[^\s=]+\s*=.+|(?!header:)[^:]*:.+", key, re.DOTALL)
+        return None if shown is not None else "is neither USER:PASSWORD nor header:NAME=VALUE"
+    return None
+
+
+_WITHOUT_A_SCHEME = frozenset({"brevo", "mailjet", "postmark", "ses", "sparkpost"})
+"""Their posts show a shared secret."""
+
+
+def _is_certificate(key: str) -> bool:
+    try:
+        return bool(load_pem_x509_certificates(_bytes(key)))
+    except ValueError:
+        return False

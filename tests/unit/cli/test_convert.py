@@ -119,6 +119,8 @@ def test_one_event_per_line_comes_of_firehose() -> None:
         ("sendgrid", "--header", "novalue"),
         ("sendgrid", "--received-at", "yesterday"),
         ("sendgrid", "--secret", "@no-such-file"),
+        ("sendgrid", "--secret", "not base64"),
+        ("postmark", "--secret", ""),
         ("mandrill", "--secret", "key"),
     ],
 )

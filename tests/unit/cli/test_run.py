@@ -19,6 +19,8 @@ from stagepost.cli.app import run
 from stagepost.cli.run import ROLES
 from stagepost.edges.errors import Stop
 from stagepost.edges.roles import PORTS
+from stagepost.settings import AccountSettings, Settings, SettingsError
+from stagepost.wiring import account_configs
 
 
 @pytest.fixture(autouse=True)
@@ -143,3 +145,10 @@ def test_a_role_that_waits_for_kafka_is_alive_and_not_ready(
     with pytest.raises(urllib.error.HTTPError, match="503") as refused:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
     assert refused.value.read() == b"Kafka does not answer yet\n"
+
+
+def test_a_secret_that_fits_no_post_ends_the_start_and_is_not_shown() -> None:
+    account = AccountSettings.model_validate({"provider": "sendgrid", "secrets": ["hush, no key"]})
+    with pytest.raises(SettingsError, match=r"accounts\.main\.secrets: one is no public key") as error:
+        account_configs(Settings(accounts={"main": account}))
+    assert "hush" not in str(error.value)

@@ -9,8 +9,9 @@ import pytest
 from tests.sns import SES, TOPIC, URL, SnsKeys
 
 from stagepost.events import Reason, parse_rfc3339
-from stagepost.normalise import AccountConfig, Normalised, Post, normalise
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
 from stagepost.normalise.ses import certificate_urls
+from stagepost.normalise.signatures import never_fits
 
 RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
 
@@ -158,3 +159,41 @@ def test_a_certificate_that_cannot_be_read_or_has_another_kind_of_key_fits_nothi
     broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert outcome(AMAZON.notification(), AccountConfig(secrets=(broken,))) == Reason.SIGNATURE
     assert outcome(AMAZON.notification(), AccountConfig(secrets=("-----BEGIN",))) == Reason.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("provider", "key"),
+    [
+        ("mailgun", " "),
+        ("sendgrid", "bm8ga2V5"),
+        ("sendgrid", "no base64"),
+        ("resend", "whsec_"),
+        ("resend", "whsec_!"),
+        ("ses", "-----BEGIN CERTIFICATE-----\n"),
+        ("ses", "token"),
+        ("postmark", "token"),
+        ("brevo", "header:X-Token"),
+        ("brevo", "header:X-Token="),
+        ("mailjet", "user:"),
+    ],
+)
+def test_a_secret_that_fits_no_post_is_told_and_fits_none(provider: str, key: str) -> None:
+    assert never_fits(provider, key) is not None
+    bare = Post(provider=provider, account="default", body=b'{"event": "open"}', headers={}, received_at=0)
+    assert not PROVIDERS[provider].check(bare, key)
+
+
+@pytest.mark.parametrize(
+    ("provider", "key"),
+    [
+        ("mailgun", "key-1"),
+        ("resend", "whsec_c2VjcmV0"),
+        ("ses", AMAZON.certificate),
+        ("ses", "header:X-Token=t"),
+        ("postmark", "user:pass:word"),
+        ("postmark", ":password"),
+        ("", "of any provider"),
+    ],
+)
+def test_a_secret_that_may_fit_is_taken(provider: str, key: str) -> None:
+    assert never_fits(provider, key) is None
