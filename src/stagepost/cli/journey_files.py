@@ -35,15 +35,21 @@ def parse_files(files: Sequence[Path]) -> list[Parsed]:
     from stagepost.journey import problems as p
     from stagepost.journey.definition import Position
     from stagepost.journey.parse import Parsed, parse_journey
+    from stagepost.journey.yaml_nodes import end_of
 
     results: list[Parsed] = []
     seen: dict[str, Path] = {}
     for file in files:
         try:
             text = file.read_text(encoding="utf-8")
-        except (UnicodeDecodeError, OSError) as error:
-            problem = p.Problem(str(file), Position(1, 1), p.NOT_YAML, f"cannot be read as UTF-8 text: {error}")
-            results.append(Parsed(None, (problem,)))
+        except UnicodeDecodeError as error:
+            place = end_of(error.object[: error.start].decode())
+            told = f"byte 0x{error.object[error.start]:02x} is no UTF-8 text: {error.reason}"
+            results.append(Parsed(None, (p.Problem(str(file), place, p.NOT_YAML, told),)))
+            continue
+        except OSError as error:
+            told = f"cannot be read: {error.strerror or error}"
+            results.append(Parsed(None, (p.Problem(str(file), Position(1, 1), p.NOT_YAML, told),)))
             continue
         parsed = parse_journey(text, str(file))
         if parsed.journey is not None:

@@ -335,7 +335,7 @@ class _Reader:
             self._missing(pairs, ("reach",), "the goal names no stage: add reach: STAGE")
             return None
         reach = self._text(reach_node)
-        if reach not in stages:
+        if reach not in (*stages, _UNREAD):
             self.problem(p.UNKNOWN_STAGE, f"{reach!r} is no stage{did_you_mean(reach, stages)}", reach_node.position)
         return Goal(reach, self._optional(pairs.get("within"), self._duration))
 
@@ -415,6 +415,9 @@ class _Reader:
         return entries
 
     def _entry(self, name: str, node: Tree, position: Position, own: Collection[str]) -> _Entry:
+        if isinstance(node, Value) and node.value is None:
+            self.problem(p.NO_CONDITION, f"{name} has no condition: write {name}: CONDITION", node.position)
+            return _Entry(name, _HARMLESS, {}, position)
         if not isinstance(node, Pairs):
             return _Entry(name, self.condition(node), {}, position)
         kept = {key.text: value for key, value in node.pairs if key.text in own}

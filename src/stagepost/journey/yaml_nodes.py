@@ -6,13 +6,15 @@ May not contain: any word of the journey language (``parse.py``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import RoundTripScanner
 
 from stagepost.journey.definition import Position
 from stagepost.journey.problems import DUPLICATE_KEY, NOT_YAML, TOO_LARGE, Code
@@ -30,6 +32,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
 
+_NUMBER = re.compile(
+    r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
+    r"|\.(nan|NaN|NAN)"
+)
+"""A number of the core schema (YAML 1.2.2, 10.3.2); ruamel.yaml takes 1_000 and 0b11 for numbers too."""
+
 _HINTS = (
     ("undefined alias", "a text that begins with * needs quotes"),
     ("mapping values are not allowed", "a text that holds ': ' needs quotes, or the line is indented wrongly"),
@@ -37,6 +45,7 @@ _HINTS = (
     ("cannot start any token", "a text that begins with such a character needs quotes"),
     ("expected <block end>", "entries of one list or mapping begin in the same column"),
     ("did not find expected", "entries of one list or mapping begin in the same column"),
+    ("but got '<stream end>'", "the bracket is not closed"),
     ("expected ',' or", "commas go between entries, quotes around texts that hold , : { } [ ]"),
     ("while scanning a quoted scalar", "the quotes are not closed"),
 )
@@ -93,18 +102,45 @@ def read_yaml(text: str) -> Tree | None:
         raise Unreadable(TOO_LARGE, f"the file has more than {SIZE_LIMIT} characters", Position(1, 1))
     yaml = YAML(pure=True)
     yaml.Composer = _Bounded
+    yaml.Scanner = _OneVersion
     try:
         node = yaml.compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
         told = " ".join(filter(None, [error.context, error.problem]))
         hint = next((f": {hint}" for words, hint in _HINTS if words in told), "")
-        raise Unreadable(NOT_YAML, f"{told}{hint}", place) from error
+        raise Unreadable(NOT_YAML, f"{told}{hint}", _place_of(error)) from error
+    except ReaderError as error:
+        told = f"character U+{error.character:04X}, which YAML does not allow"
+        raise Unreadable(NOT_YAML, told, end_of(text[: error.position])) from error
     except (YAMLError, ValueError, AttributeError, IndexError, KeyError, TypeError, AssertionError) as error:
         # ruamel.yaml raises its own bugs on broken directives and anchors; whatever it is, the file is at fault.
         raise Unreadable(NOT_YAML, str(error).split("\n", 1)[0] or "cannot be read", Position(1, 1)) from error
     return None if node is None else _Builder().build(node, 1)
+
+
+def end_of(text: str) -> Position:
+    """Line and column behind the last character."""
+    return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
+
+
+def _place_of(error: MarkedYAMLError) -> Position:
+    """Where the fault is; of what is never closed, where it begins: the end of the file helps nobody."""
+    marks = [error.problem_mark, error.context_mark]
+    if error.problem is not None and ("end of stream" in error.problem or "<stream end>" in error.problem):
+        marks.reverse()
+    mark = marks[0] or marks[1]
+    return Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
+
+
+class _OneVersion(RoundTripScanner):
+    """Stops at a directive of another version: it would make numbers of ``14:30`` and booleans of ``on`` and ``no``."""
+
+    def scan_yaml_directive_value(self, start_mark: Any) -> Any:
+        version = super().scan_yaml_directive_value(start_mark)
+        if version != (1, 2):
+            told = f"journey files are YAML 1.2: leave out %YAML {'.'.join(map(str, version))}"
+            raise Unreadable(NOT_YAML, told, Position(start_mark.line + 1, start_mark.column + 1))
+        return version
 
 
 class _Bounded(Composer):
@@ -157,7 +193,10 @@ class _Builder:
                 first = seen[key.text]
                 raise Unreadable(DUPLICATE_KEY, f"{key.text!r} stands already in line {first.line}", key.position)
             seen[key.text] = key.position
-            pairs.append((key, self.build(value_node, depth + 1)))
+            value = self.build(value_node, depth + 1)
+            if isinstance(value, Value) and not value.text and value_node.style is None:
+                value = replace(value, position=key.position)  # nothing stands at the key, and the next token is far
+            pairs.append((key, value))
         return pairs
 
 
@@ -172,13 +211,11 @@ def _whole(text: str, place: Position) -> str:
 
 
 def _scalar(tag: str, text: str, place: Position) -> Scalar:
-    try:
-        if tag == _INT:
-            return _integer(text)
-        if tag == _FLOAT:
-            return float(text.replace("_", ""))
-    except ValueError:
-        raise Unreadable(NOT_YAML, "a number that cannot be read", place) from None
+    if tag in (_INT, _FLOAT) and _NUMBER.fullmatch(text):
+        try:
+            return _integer(text) if tag == _INT else _float(text)
+        except ValueError:
+            raise Unreadable(NOT_YAML, "a number that cannot be read", place) from None
     if tag == _BOOL:
         return text.lower() == "true"
     if tag == _NULL:
@@ -187,7 +224,10 @@ def _scalar(tag: str, text: str, place: Position) -> Scalar:
 
 
 def _integer(text: str) -> int:
-    digits = text.replace("_", "")
-    if len(digits) > 40:
+    if len(text) > 40:
         raise ValueError("too many digits")
-    return int(digits, 0) if digits.lstrip("+-")[:2] in ("0x", "0o") else int(digits)
+    return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+
+
+def _float(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))

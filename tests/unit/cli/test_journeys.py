@@ -99,8 +99,12 @@ def test_two_files_cannot_define_the_same_journey(folder: Path) -> None:
 
 
 def test_a_file_that_is_no_text_is_a_problem_not_a_crash(folder: Path) -> None:
-    (folder / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    assert (run("validate", str(folder)).exit_code, "SP001" in run("validate", str(folder)).stdout) == (1, True)
+    (folder / "bytes.yaml").write_bytes("journey: j\ntitle: é".encode() + b"\xff\n")
+    result = run("validate", str(folder))
+    assert (1, f"{folder}/bytes.yaml:2:9: SP001 byte 0xff is no UTF-8 text: invalid start byte\n") == (
+        result.exit_code,
+        result.stdout,
+    )
 
 
 def test_explain_code_says_rule_and_example() -> None:

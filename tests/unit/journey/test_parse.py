@@ -152,6 +152,28 @@ def test_yaml_1_2_leaves_words_and_times_of_day_as_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1000", 1000),
+        ("-1.5e3", -1500.0),
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1_000", "1_000"),
+        ("1_0.5", "1_0.5"),
+        ("0b11", "0b11"),
+    ],
+)
+def test_numbers_are_those_of_the_core_schema(written: str, value: object) -> None:
+    (test,) = with_stage(f"{{event: a.b, where: {{x: {written}}}}}").stages[0].when.where  # type: ignore[union-attr]
+    assert (type(value), value) == (type(test.value), test.value)
+
+
+def test_the_directive_of_yaml_1_2_may_stand() -> None:
+    assert "j" == good("%YAML 1.2\n---\njourney: j\nstages:\n  - one: a.b\n").name
+
+
 def test_the_version_is_of_the_meaning_not_of_the_spelling() -> None:
     one = good("journey: j\ntitle: A\nlinks: {a: x.com/a, b: x.com/b}\nstages:\n  - s: {clicked: [a]}\n")
     two = good("# a comment\nlinks: {b: x.com/b, a: {url: x.com/a}}\nstages: [{s: {when: {clicked: a}}}]\njourney: j\n")
@@ -166,13 +188,21 @@ STAGED = HEAD + "  - one: a.b\n  - two: c.d\n"
 FAULTS = [
     # what is wrong, text, line, column, code, words of the message
     ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", "not with tabs"),
-    ("brackets", "journey: [j\n", 2, 1, "SP001", ""),
+    ("brackets", "journey: [j\n", 1, 10, "SP001", "not closed"),
     ("star", "journey: j\nsends: [*-news]\nstages:\n  - one: a.b\n", 2, 9, "SP001", "* needs quotes"),
     ("colon in a text", "journey: j\ntitle: A: B\nstages:\n  - one: a.b\n", 2, 9, "SP001", "needs quotes"),
     ("wrong indent", "journey: j\nstages:\n  - one: a.b\n - two: c.d\n", 4, 2, "SP001", "same column"),
     ("no comma", "journey: j\nstages:\n  - one: {event: a.b where: {x: 1}}\n", 3, 27, "SP001", "commas"),
     ("sign", "journey: j\nstages:\n  - one: @a.b\n", 3, 10, "SP001", "needs quotes"),
-    ("quote", 'journey: j\ntitle: "A\nstages:\n  - one: a.b\n', 5, 1, "SP001", "not closed"),
+    ("quote", 'journey: j\ntitle: "A\nstages:\n  - one: a.b\n', 2, 8, "SP001", "not closed"),
+    ("character", "journey: j\ntitle: ab\x07\n", 2, 10, "SP001", "U+0007"),
+    ("version", "# of old\n%YAML 1.1\n---\njourney: j\n", 2, 1, "SP001", "leave out %YAML 1.1"),
+    ("newer version", "%YAML 1.3\n---\njourney: j\n", 1, 1, "SP001", "leave out %YAML 1.3"),
+    ("times with a line between", HEAD + "  - one: {clicked: any, times: 1_0}\n", 4, 32, "SP103", "whole number"),
+    ("no condition", HEAD + "  - one:\n  - two: a.b\n", 4, 5, "SP301", "write one: CONDITION"),
+    ("no goal", STAGED + "goal:\n\n\ntitle: x\n", 6, 1, "SP103", "goal: {reach"),
+    ("nothing in braces", STAGED + "goal: {within: 3d, reach: }\n", 6, 20, "SP103", "text"),
+    ("no exits", STAGED + "exits:\n", 6, 1, "SP103", "a list"),
     ("stages misspelt", "journey: j\nstage:\n  - one: a.b\n", 2, 1, "SP101", "did you mean stages?"),
     ("stages as a mapping", "journey: j\nstages:\n  one: a.b\n", 3, 3, "SP103", "begin with '- '"),
     ("url misspelt", "journey: j\nlinks: {a: {uri: x.com}}\nstages:\n  - one: a.b\n", 2, 13, "SP101", "mean url?"),
