@@ -95,6 +95,9 @@ _OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "prefix", "matches", "ex
 _MEANT = {"gte": "ge", "lte": "le", "neq": "ne", "==": "eq", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
 """How others call the same."""
 
+_COMPARISON = re.compile(r"\s*(?:(>=?|<=?)\s*(?=[-+.0-9])|(==|!=))\s*(.*\S)\s*")
+_NUMBER = re.compile(r"[-+]?[0-9]+(_[0-9]{3})*(\.[0-9]+)?")
+
 _HEADS = "event clicked opened subscribed unsubscribed no_click quiet missed stuck after any all not".split()
 _COUNTED = ("where", "campaign", "times", "within", "per", "after_send")
 _KEYS = (
@@ -204,7 +207,7 @@ class _Reader:
             source=self.source,
             text=self._whole,
         )
-        if not self.problems:
+        if not any(problem.is_error for problem in self.problems):
             self._check_acting(journey, tree.get("recover"))
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
         places = [*stage_names, *(setback.name for setback in setbacks), *exit_names]
@@ -648,6 +651,9 @@ class _Reader:
         if fault:
             self.problem(p.BAD_WHERE, f"{name} {fault}", node.position)
             return []
+        if isinstance(value, str) and (wanted := _meant_test(name, value)):
+            told = f"{value!r} is a text, so {name} compares texts only: write {path}: {{{wanted}}}"
+            self.problem(p.TEXT_FOR_NUMBER, told, node.position)
         return [Test(path, cast(Any, name), value)]
 
     def _operand(self, operator: str, node: Tree) -> tuple[str, Any]:
@@ -820,6 +826,20 @@ def _is_plain_event(condition: Condition) -> bool:
     if isinstance(condition, Unsubscribed):
         return True
     return isinstance(condition, EventIs | Clicked | Opened | Subscribed) and condition.counting == Counting()
+
+
+def _meant_test(operator: str, text: str) -> str | None:
+    """The test that was meant by a text that looks like a comparison, or like a number where order is asked for."""
+    compared = _COMPARISON.fullmatch(text) if operator not in ("prefix", "matches") else None
+    if compared is not None:
+        return f"{_MEANT[compared[1] or compared[2]]}: {_plain(compared[3])}"
+    if operator in ("gt", "ge", "lt", "le") and _NUMBER.fullmatch(text.strip()):
+        return f"{operator}: {_plain(text.strip())}"
+    return None
+
+
+def _plain(text: str) -> str:
+    return text.replace("_", "") if _NUMBER.fullmatch(text) else text
 
 
 def did_you_mean(given: str, known: Collection[str]) -> str:

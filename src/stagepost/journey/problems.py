@@ -258,6 +258,13 @@ STRANGE_TYPE = _warning(
     "clicked: any",
     _LINKED + "  - keen: {clicked: pricing}\n  - engaged: email.reply\n",
 )
+TEXT_FOR_NUMBER = _warning(
+    "SP607",
+    "text that looks like a number or a comparison",
+    "In where, text compares with text and a number with numbers; an operator is a key, not a part of the text.",
+    "where: {total: {gt: 50}}",
+    _STAGED + '  - rich: {event: order.completed, where: {total: "> 50"}}\n',
+)
 
 CATALOGUE: dict[str, Code] = {code.id: code for code in list(globals().values()) if isinstance(code, Code)}
 

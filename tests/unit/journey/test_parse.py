@@ -365,6 +365,9 @@ WARNED = [
     ("a type that nobody reports", HEAD + "  - one: email.clickd\n", 4, 10, "SP606"),
     ("a type of contacts", STAGED + "exits:\n  - out: {event: contact.erase}\n", 7, 11, "SP606"),
     ("a stage by opens", HEAD + "  - one: {opened: any}\n", 4, 11, "SP604"),
+    ("a comparison as text", HEAD + "  - one: {event: a.b, where: {t: '> 50'}}\n", 4, 34, "SP607"),
+    ("a number in quotes", HEAD + "  - one: {event: a.b, where: {t: {gt: '50'}}}\n", 4, 39, "SP607"),
+    ("a number with a line between", HEAD + "  - one: {event: a.b, where: {t: {le: 1_000}}}\n", 4, 39, "SP607"),
     ("opens in a list", HEAD + "  - one:\n      any:\n        - a.b\n        - {opened: any}\n", 7, 12, "SP604"),
     ("opens that end quiet", STAGED + "exits:\n  - out: {quiet: {for: 3d, opens: true}}\n", 7, 11, "SP604"),
     ("recovery by opens", STAGED + "setbacks:\n  - a: {quiet: 3d}\nrecover: {opened: any}\n", 8, 11, "SP604"),
@@ -403,6 +406,35 @@ def test_stages_that_can_be_reached_are_not_warned_of(stages: str) -> None:
 def test_clicks_on_any_link_do_not_hide_a_stage_reached_by_a_disengagement_link() -> None:
     text = "journey: j\nlinks: {leave: {url: x.com, means: disengagement}}\nstages:\n"
     assert codes(text + "  - one: {clicked: leave}\n  - two: {clicked: any}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("test", "meant"),
+    [
+        ("'> 50'", "t: {gt: 50}"),
+        ("'>=-0.5'", "t: {ge: -0.5}"),
+        ("{gt: '< 1_000'}", "t: {lt: 1000}"),
+        ("{ge: 1_000.5}", "t: {ge: 1000.5}"),
+        ("'!= pro'", "t: {ne: pro}"),
+        ("'== 3'", "t: {eq: 3}"),
+    ],
+)
+def test_what_looks_like_a_test_of_a_number_is_told_with_what_to_write(test: str, meant: str) -> None:
+    (problem,) = parse_journey(HEAD + f"  - one: {{event: a.b, where: {{t: {test}}}}}\n", "j").problems
+    assert problem.message.endswith(f": write {meant}")
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["'10115'", "{gt: '2026-01-01'}", "{gt: 50}", "{lt: b}", "'<b>'", "{prefix: '> 5'}", "{matches: '!=x'}", "'>'"],
+)
+def test_a_text_that_may_be_meant_as_text_is_not_warned_of(test: str) -> None:
+    assert codes(HEAD + f"  - one: {{event: a.b, where: {{t: {test}}}}}\n") == []
+
+
+def test_a_warning_hides_no_rule_that_never_acts() -> None:
+    stages = "  - one: {event: a.b, where: {t: '> 5'}}\nexits:\n  - out: {not: c.d}\n"
+    assert [code for code, _ in codes(HEAD + stages)] == ["SP607", "SP308"]
 
 
 def test_every_code_of_the_catalogue_says_a_rule_and_an_example() -> None:
