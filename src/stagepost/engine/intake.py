@@ -7,10 +7,10 @@ parsed. May not contain: what an event does to a contact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stagepost.engine import cloudevents
 from stagepost.engine.plan import Headers
@@ -41,6 +41,13 @@ OLDEST = parse_rfc3339("2000-01-01T00:00:00Z")
 
 _NO_DATA = b"null"
 """The value of a CloudEvent in binary mode that has no data: the record's own is empty or missing."""
+
+_NEVER_NULL = frozenset(
+    field.encode_name
+    for field in structs.fields(Event)
+    if not field.required and type(None) not in get_args(field.type)
+)
+"""Keys that may be missing, and for which null says the same: many programs write every field that they know."""
 
 AHEAD_LIMIT = DAY
 """Further ahead of the broker timestamp than this is a mistake, up to it clock skew and clamped."""
@@ -81,7 +88,16 @@ def _decode(
         body = msgspec.json.decode(value)
         if cloudevents.is_structured(headers, body):
             return _from_cloudevent(body, body.get("data"), broker_time)
-    return decode_event_json(value)
+    try:
+        return decode_event_json(value)
+    except msgspec.ValidationError:  # a second look costs only those that write nulls
+        return msgspec.convert(_without_nulls(msgspec.json.decode(value)), Event)
+
+
+def _without_nulls(body: Any) -> Any:
+    if not isinstance(body, dict):
+        return body
+    return {key: value for key, value in body.items() if value is not None or key not in _NEVER_NULL}
 
 
 def _from_cloudevent(attributes: Mapping[str, Any], data: Any, broker_time: int | None) -> Event | Rejected:
@@ -105,7 +121,7 @@ def _from_cloudevent(attributes: Mapping[str, Any], data: Any, broker_time: int 
     fields = data if known else {"data": data}
     identity = {"id": attributes.get("id"), "type": type_, "occurred_at": time, "contact": contact}
     try:
-        return msgspec.convert({**fields, **identity}, Event)
+        return msgspec.convert(_without_nulls({**fields, **identity}), Event)
     except msgspec.ValidationError as error:
         return Rejected(Reason.SCHEMA, _where(error))
 

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, structs
 
 from stagepost.engine.intake import EVENT_LIMIT, Incoming, read_event
-from stagepost.events import DAY, HOUR, Reason, Rejected, parse_rfc3339, rfc3339
+from stagepost.events import DAY, HOUR, Event, Reason, Rejected, encode_json, parse_rfc3339, rfc3339
 
 NOW = parse_rfc3339("2026-11-02T12:00:00Z")
 GOOD: dict[str, Any] = {"id": "e1", "type": "order.completed", "occurred_at": "2026-11-02T09:00:00Z", "contact": "c1"}
@@ -72,6 +73,35 @@ def test_a_bare_event_is_read_with_its_own_time() -> None:
 )
 def test_each_kind_of_bad_value_has_its_reason(value: bytes | None, reason: Reason) -> None:
     assert reason_of(value) == reason
+
+
+NULLS = [field for field in structs.fields(Event) if not field.required]
+
+
+@pytest.mark.parametrize("field", NULLS, ids=[field.name for field in NULLS])
+def test_a_null_in_a_field_that_may_be_missing_says_no_more_than_its_absence(field: structs.FieldInfo) -> None:
+    written = msgspec.json.decode(encode_json(read(bytes_of(**{field.encode_name: None}))))
+    known = {"verified": None} if field.name == "verified" else {}  # there null says: unproved
+    assert msgspec.json.decode(encode_json(read(bytes_of()))) | known == written
+
+
+def test_nulls_in_the_data_of_a_cloudevent_say_nothing_either() -> None:
+    data = {"contact": "c1", "url": "https://x.com", "variant": None, "tags": None}
+    body = {"specversion": "1.0", "id": "e", "source": "/s", "type": "email.clicked", "time": rfc3339(NOW)}
+    event = read(msgspec.json.encode(body | {"data": data}))
+    assert (UNSET, (), "https://x.com") == (event.variant, event.tags, event.url)
+
+
+def test_an_event_with_a_null_and_a_fault_is_rejected_for_the_fault() -> None:
+    result = read_event(bytes_of(variant=None, machine="yes"), broker_time=NOW)
+    assert isinstance(result, Rejected)
+    assert (Reason.SCHEMA, True) == (result.reason, "$.machine" in result.detail)
+
+
+def read(value: bytes) -> Event:
+    result = read_event(value, broker_time=NOW)
+    assert isinstance(result, Incoming), result
+    return result.event
 
 
 def test_clock_skew_up_to_a_day_is_clamped_to_the_broker_timestamp() -> None:
