@@ -75,15 +75,20 @@ def _events(lines: Iterable[bytes], bad: BadLines) -> Iterator[tuple[Event, int]
     from stagepost.engine.intake import read_event
     from stagepost.events import Rejected
 
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if not text:
-            continue
-        read = read_event(text)
-        if isinstance(read, Rejected):
-            bad.add(number, read.reason, read.detail)
-        else:
-            yield read.event, read.at
+    count = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            text = line.strip()
+            if not text:
+                continue
+            read = read_event(text)
+            if isinstance(read, Rejected):
+                bad.add(number, read.reason, read.detail)
+            else:
+                count += 1
+                yield read.event, read.at
+    except Failure as error:
+        raise Failure(f"{error} ({counted(count, 'event')} read before)") from error
 
 
 def _lines(feed: IO[bytes]) -> Iterator[bytes]:
@@ -97,7 +102,7 @@ def _lines(feed: IO[bytes]) -> Iterator[bytes]:
 def _lines_of(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            lines = _lines(_decompressed(file) if path.suffix == ".zst" else file)
+            lines = _lines(io.BufferedReader(_Decompressed(file), 1 << 20) if path.suffix == ".zst" else file)
             size = path.stat().st_size
             if size < LARGE or VOICE.quiet:
                 yield from lines
@@ -109,23 +114,45 @@ def _lines_of(path: Path) -> Iterator[bytes]:
         raise Failure(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _decompressed(file: IO[bytes]) -> IO[bytes]:
-    """What a zstd file holds, all of its frames; a broken one raises OSError."""
-    import zstandard
+class _Decompressed(io.RawIOBase):
+    """What a zstd file holds, all of its frames; a broken one raises OSError, and so does one that was cut."""
 
-    class Reader(io.RawIOBase):
-        _frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+    _PIECE = 1024
+    """Bytes taken in at once: what a hostile file makes of them are some megabytes."""
 
-        def readable(self) -> bool:
-            return True
+    def __init__(self, file: IO[bytes]) -> None:
+        import zstandard
 
-        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-            try:
-                return self._frames.readinto(buffer)
-            except zstandard.ZstdError as error:
-                raise OSError(f"not zstd, or broken: {error}") from error
+        self._file = file
+        self._next_frame = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._next_frame()
+        self._inside = False
+        self._fault = zstandard.ZstdError
+        self._rest = b""
+        self._ready = memoryview(b"")
 
-    return io.BufferedReader(Reader(), 1 << 20)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready and (piece := self._rest or self._file.read(self._PIECE)):
+            self._take_in(piece)
+        if not self._ready and self._inside:
+            raise OSError("it ends inside a zstd frame, so it was cut")
+        taken = min(len(buffer), len(self._ready))
+        buffer[:taken] = self._ready[:taken]
+        self._ready = self._ready[taken:]
+        return taken
+
+    def _take_in(self, piece: bytes) -> None:
+        try:
+            self._ready = memoryview(self._frame.decompress(piece))
+        except self._fault as error:
+            raise OSError(f"not zstd, or broken: {error}") from error
+        self._inside = not self._frame.eof
+        self._rest = self._frame.unused_data
+        if self._frame.eof:
+            self._frame = self._next_frame()
 
 
 def with_progress(

@@ -53,6 +53,31 @@ def test_a_broken_compressed_file_is_a_failure_that_names_it(tmp_path: Path) -> 
         ids(file)
 
 
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.999])
+def test_a_compressed_file_that_was_cut_is_a_failure_that_counts_what_was_read(tmp_path: Path, kept: float) -> None:
+    file = tmp_path / "e.ndjson.zst"
+    whole = zstandard.compress(b"".join(line(n, x=n * 2654435761 % 2**32) for n in range(50_000)))
+    file.write_bytes(zstandard.compress(line(1)) + whole[: int(len(whole) * kept)])
+    read: list[str] = []
+    with pytest.raises(
+        Failure, match=r"cannot be read: it ends inside a zstd frame, so it was cut \(.* read before"
+    ) as cut:
+        read.extend(event.id for event, _ in read_events(str(file), BadLines()))
+    assert f"({len(read):,} events read before)" in str(cut.value)
+
+
+def test_a_compressed_file_of_nothing_holds_no_event(tmp_path: Path) -> None:
+    file = tmp_path / "e.ndjson.zst"
+    file.write_bytes(b"")
+    assert [] == ids(file)
+
+
+def test_what_is_packed_very_small_is_read_whole(tmp_path: Path) -> None:
+    file = tmp_path / "e.ndjson.zst"
+    file.write_bytes(zstandard.compress(line(1) + b" " * (40 << 20) + b"\n" + line(2)))
+    assert ["e1", "e2"] == ids(file)
+
+
 def test_a_file_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="no such file"):
         read_events(str(tmp_path / "none"), BadLines(), "--from")
