@@ -11,6 +11,9 @@ from typing import Literal
 
 from stagepost.events import DAY, HOUR, MICROS, MINUTE
 
+SCOPES = ("list", "group", "stream", "topic", "tag")
+"""What a subscription can be to, beside all mail."""
+
 Means = Literal["interest", "intent", "disengagement"]
 Scalar = str | int | float | bool
 

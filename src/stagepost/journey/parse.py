@@ -7,12 +7,10 @@ the language is an error. May not contain: evaluation (``conditions.py``) or fin
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import re2
@@ -20,6 +18,7 @@ import re2
 from stagepost.events import DAY
 from stagepost.journey import problems as p
 from stagepost.journey.definition import (
+    SCOPES,
     After,
     AllOf,
     AnyOf,
@@ -53,7 +52,7 @@ from stagepost.journey.definition import (
 from stagepost.journey.durations import parse_duration
 from stagepost.journey.links import PatternError, parse_pattern
 from stagepost.journey.lint import lint, rules
-from stagepost.journey.problems import Code, Problem
+from stagepost.journey.problems import Code, Problem, did_you_mean
 from stagepost.journey.timeline_lines import read_timeline
 from stagepost.journey.version import version_of
 from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Unreadable, Value, read_yaml
@@ -90,7 +89,6 @@ ENTRIES = 100
 LIMITS = {"stages": 64, "setbacks": 32, "exits": 32, "links": 200, "sends": 100, "tests": 200, "labels": 32, "any": 50}
 """Most entries of a section, and of ``any`` and ``all``."""
 
-SCOPES = ("list", "group", "stream", "topic", "tag")
 _OPERATORS = ("eq", "ne", "gt", "ge", "lt", "le", "in", "prefix", "matches", "exists")
 _MEANT = {"gte": "ge", "lte": "le", "neq": "ne", "==": "eq", "!=": "ne", ">": "gt", ">=": "ge", "<": "lt", "<=": "le"}
 """How others call the same."""
@@ -210,18 +208,28 @@ class _Reader:
         if not any(problem.is_error for problem in self.problems):
             self._check_acting(journey, tree.get("recover"))
         tests = tuple(read_timeline(node, self.problem) for node in self._list(tree.get("tests"), "tests"))
+        read = tuple(test for test in tests if test is not None)
+        self._unique_tests(read)
         places = [*stage_names, *(setback.name for setback in setbacks), *exit_names]
-        for test in tests:
-            if test is not None:
-                self._known_places(test, places)
-        return replace(journey, version=version_of(journey), tests=tuple(t for t in tests if t is not None))
+        for test in read:
+            self._known_places(test, stage_names, places)
+        return replace(journey, version=version_of(journey), tests=read)
 
-    def _known_places(self, test: Timeline, places: Sequence[str]) -> None:
+    def _unique_tests(self, tests: Sequence[Timeline]) -> None:
+        first: dict[str, int] = {}
+        for test in tests:
+            line = first.setdefault(test.name, test.position.line)
+            if line != test.position.line:
+                told = f"{test.name!r} is the name of the test in line {line} already"
+                self.problem(p.DUPLICATE_NAME, told, test.position)
+
+    def _known_places(self, test: Timeline, stages: Sequence[str], places: Sequence[str]) -> None:
         for line in test.expect:
+            known, kinds = (stages, "stage") if line.kind == "stall" else (places, "stage, setback or exit")
             for name in dict.fromkeys((line.source, line.target)):
-                if name is not None and name not in places:
-                    told = f"{name!r} is no stage, setback or exit{did_you_mean(name, places)}"
-                    self.problem(p.BAD_EXPECT, told, line.position)
+                if name is not None and name not in known:
+                    only = ", and only stages stall" if name in places else did_you_mean(name, known)
+                    self.problem(p.BAD_EXPECT, f"{name!r} is no {kinds}{only}", line.position)
 
     def _journey_name(self, tree: Pairs) -> str:
         node = tree.get("journey")
@@ -840,12 +848,6 @@ def _meant_test(operator: str, text: str) -> str | None:
 
 def _plain(text: str) -> str:
     return text.replace("_", "") if _NUMBER.fullmatch(text) else text
-
-
-def did_you_mean(given: str, known: Collection[str]) -> str:
-    """`` (did you mean x?)`` when something known is close, else nothing."""
-    close = difflib.get_close_matches(given[:80].lower(), list(islice(known, 200)), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _acts(condition: Condition) -> bool:

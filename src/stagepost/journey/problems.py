@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from stagepost.journey.definition import Position
 
@@ -95,7 +98,7 @@ BAD_NAME = _error(
 DUPLICATE_NAME = _error(
     "SP106",
     "name given twice",
-    "Stages, setbacks and exits of a journey have different names; so have its links.",
+    "Stages, setbacks and exits of a journey have different names; so have its links, and its tests.",
     "dormant_2",
     _STAGED + "exits:\n  - customer: email.complained\n",
 )
@@ -284,3 +287,9 @@ class Problem:
     @property
     def is_error(self) -> bool:
         return self.code.severity == Severity.ERROR
+
+
+def did_you_mean(given: str, known: Collection[str]) -> str:
+    """`` (did you mean x?)`` when something known is close, else nothing."""
+    close = difflib.get_close_matches(given[:80].lower(), list(islice(known, 200)), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -76,10 +76,12 @@ def _fields(line: TestLine, number: int, messages: dict[str, str]) -> dict[str, 
     elif verb == "bounced":
         campaign = words[1]
     fields: dict[str, object] = {"type": f"email.{verb}"}
+    message = options.get("message")
     if campaign is not None:
         if verb == "sent":
-            messages[campaign] = f"m{number}"
-        fields |= {"campaign": campaign, "message": options.get("message") or messages.get(campaign)}
+            messages[campaign] = message or f"m{number}"
+        message = message or messages.get(campaign)
+    fields |= {"campaign": campaign, "message": message}
     if verb in ("clicked", "opened"):
         fields["machine"] = {"true": True, "unknown": None}.get(options.get("machine", "false"), False)
     if verb == "clicked":

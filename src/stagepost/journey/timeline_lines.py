@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 from stagepost.journey import problems as p
-from stagepost.journey.definition import Expectation, Position, TestLine, Timeline
+from stagepost.journey.definition import SCOPES, Expectation, Position, TestLine, Timeline
 from stagepost.journey.durations import parse_duration
-from stagepost.journey.problems import Code
+from stagepost.journey.problems import Code, did_you_mean
 from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Value
 
 Report = Callable[[Code, str, Position], None]
@@ -23,6 +23,19 @@ _ARGUMENTS = {
     "unsubscribed": (0, 1),
     "resubscribed": (0, 1),
 }
+_KEYS = {
+    "sent": ("message",),
+    "clicked": ("campaign", "message", "machine"),
+    "opened": ("message", "machine"),
+    "complained": ("message",),
+    "bounced": ("message",),
+    "unsubscribed": ("campaign", "message"),
+    "resubscribed": ("campaign", "message"),
+}
+"""What can stand as ``key=value`` behind a verb; an activity takes any, as data."""
+
+_MACHINE = ("true", "false", "unknown")
+_SCOPE = re.compile(rf"all|domain|({'|'.join(SCOPES)}):.+")
 _OPTION = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)")
 _MOVE = re.compile(r"(\S+)\s*->\s*(\S+)")
 LINES = 1_000
@@ -96,11 +109,22 @@ def _event(line: Value, report: Report) -> TestLine | None:
         if verb == "bounced" and words[0] not in ("hard", "soft"):
             report(p.BAD_TEST, "bounced hard CAMPAIGN, or bounced soft CAMPAIGN", line.position)
             return None
+        if verb in ("unsubscribed", "resubscribed") and words and not _SCOPE.fullmatch(words[0]):
+            told = f"{words[0][:60]!r} is no scope: expected all, or one of {', '.join(SCOPES)} with an id, list:ID"
+            report(p.BAD_TEST, told, line.position)
+            return None
     elif "." not in verb or words:
         known = ", ".join(_ARGUMENTS)
         report(p.BAD_TEST, f"{verb[:60]!r}: expected {known}, or a type with a dot and key=value", line.position)
         return None
     pairs = tuple((found[1], found[2]) for found in options if found is not None)
+    for key, value in pairs if verb in _KEYS else ():
+        if key not in _KEYS[verb]:
+            known = ", ".join(f"{known}=" for known in _KEYS[verb])
+            told = f"{verb} takes no {key[:60]}={did_you_mean(key, _KEYS[verb])}; it takes {known}"
+            report(p.BAD_TEST, told, line.position)
+        elif key == "machine" and value not in _MACHINE:
+            report(p.BAD_TEST, f"machine={value[:60]}: expected one of {', '.join(_MACHINE)}", line.position)
     return TestLine(offset, (verb, *words), pairs, line.position)
 
 

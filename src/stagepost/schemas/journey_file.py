@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeAlias, Union
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, create_model
 from typing_extensions import TypeAliasType
 
-from stagepost.journey.parse import ENTRIES, LIMITS, SCOPES, SENDS, TIMES
+from stagepost.journey.definition import SCOPES
+from stagepost.journey.parse import ENTRIES, LIMITS, SENDS, TIMES
 from stagepost.journey.timeline_lines import LINES
 from stagepost.schemas.telling import Absent, told
 

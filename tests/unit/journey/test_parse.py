@@ -184,6 +184,10 @@ def test_the_version_is_of_the_meaning_not_of_the_spelling() -> None:
 
 HEAD = "journey: j\nlinks: {pricing: example.com/pricing}\nstages:\n"
 STAGED = HEAD + "  - one: a.b\n  - two: c.d\n"
+TESTED = (
+    HEAD.replace("{", "{{").replace("}", "}}")
+    + "  - one: a.b\nexits: [out: e.f]\ntests:\n  - name: t\n    events: [{}]\n    expect: [{}]\n"
+)
 
 FAULTS = [
     # what is wrong, text, line, column, code, words of the message
@@ -307,6 +311,21 @@ FAULTS = [
         11,
         "SP103",
         "text",
+    ),
+    ("test key", TESTED.format("0d clicked x.com machne=true", ""), 8, 14, "SP401", "did you mean machine?"),
+    ("test key of another verb", TESTED.format("0d sent n campaign=n", ""), 8, 14, "SP401", "it takes message="),
+    ("test machine", TESTED.format("0d opened n machine=maybe", ""), 8, 14, "SP401", "true, false, unknown"),
+    ("test scope", TESTED.format("0d unsubscribed lst:news", ""), 8, 14, "SP401", "list:ID"),
+    ("test scope without id", TESTED.format("0d resubscribed list", ""), 8, 14, "SP401", "with an id"),
+    ("stall of nothing", TESTED.format("0d a.b", "9d stall onne"), 9, 14, "SP402", "did you mean one?"),
+    ("stall of an exit", TESTED.format("0d a.b", "9d stall out"), 9, 14, "SP402", "only stages stall"),
+    (
+        "test twice",
+        STAGED + "tests:\n  - {name: t, events: [], expect: []}\n  - {name: t, events: [], expect: []}\n",
+        8,
+        12,
+        "SP106",
+        "line 7",
     ),
     ("test without name", STAGED + "tests:\n  - {events: [], expect: []}\n", 7, 5, "SP102", "name"),
 ]

@@ -70,6 +70,11 @@ def test_events_are_human_unless_said_otherwise(option: str, machine: bool | Non
     assert (event.machine, event.url) == (machine, "https://example.com/?a=b")
 
 
+def test_a_message_that_a_line_names_is_that_of_its_event_and_of_later_ones() -> None:
+    made = events_of("1d sent n-1 message=a", "2d opened n-1", "3d clicked https://example.com/ message=b")
+    assert ["a", "a", "a", "b"] == [event["message"] for event in made]
+
+
 def test_activities_carry_their_words_as_data() -> None:
     (made,) = events_of('0d order.completed total=49.5 plan=pro gift=true code="7"')
     assert made["data"] == {"total": 49.5, "plan": "pro", "gift": True, "code": "7"}
