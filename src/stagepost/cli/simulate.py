@@ -111,7 +111,8 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
     for move in simulation.run(feed, end):
         funnel.add(move)
         if len(shown) < SHOWN_MOVES:
-            shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule})")
+            cause = f"  {move.cause.type} {move.cause.id}" if move.cause is not None else ""
+            shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule}){cause}")
         else:
             more += 1
     console = Console(highlight=False)

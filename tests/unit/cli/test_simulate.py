@@ -66,7 +66,13 @@ def test_simulate_of_a_broken_journey_says_what_validate_says_and_moves_nobody(f
 def test_simulate_for_people_shows_funnel_and_moves(folder: Path) -> None:
     result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
     assert "reached" in result.stdout
-    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)" in result.stdout
+    assert "2026-03-02T10:00:00.000Z  c1  one -> two  (stages.two)  email.clicked 2" in result.stdout.splitlines()
+
+
+def test_simulate_names_no_event_for_what_a_timer_did(folder: Path) -> None:
+    (folder / "good.yaml").write_text(GOOD + "exits:\n  - late: {after: 1h}\n")
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
+    assert "2026-03-01T11:00:00.000Z  c1  one -> late  (exits.late)" in result.stdout.splitlines()
 
 
 def test_until_must_be_a_time(folder: Path) -> None:
