@@ -131,13 +131,15 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.journey.timeline import run_timelines
 
         parsed = without_errors(parse_files(files_of(paths)))
-        results = [(journey.name, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
+        results = [(journey, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
         if as_json:
-            json_data({"tests": [_test_json(name, result) for name, result in results]})
+            json_data({"tests": [_test_json(journey, result) for journey, result in results]})
         else:
-            for name, result in results:
-                data(f"{'ok  ' if result.passed else 'FAIL'} {name}: {result.test.name}")
-                if not result.passed:
+            for journey, result in results:
+                if result.passed:
+                    data(f"ok   {journey.name}: {result.test.name}")
+                else:
+                    data(f"FAIL {journey.name}: {result.test.name} ({_place(journey, result)})")
                     data(_timeline_diff(result))
         if junit is not None:
             try:
@@ -258,10 +260,16 @@ def _sarif(problems: Sequence[Problem]) -> dict[str, object]:
     }
 
 
-def _test_json(journey: str, result: TimelineResult) -> dict[str, object]:
+def _place(journey: Journey, result: TimelineResult) -> str:
+    return f"{journey.source}:{result.position.line}"
+
+
+def _test_json(journey: Journey, result: TimelineResult) -> dict[str, object]:
     return {
-        "journey": journey,
+        "journey": journey.name,
         "name": result.test.name,
+        "file": journey.source,
+        "line": result.position.line,
         "passed": result.passed,
         "expected": list(result.expected),
         "actual": list(result.actual),
@@ -276,13 +284,21 @@ def _timeline_diff(result: TimelineResult) -> str:
     return "\n".join(f"       {line}" for line in lines if not line.startswith("?"))
 
 
-def _junit(results: Sequence[tuple[str, TimelineResult]]) -> str:
+def _junit(results: Sequence[tuple[Journey, TimelineResult]]) -> str:
     failed = sum(not result.passed for _, result in results)
     suite = ET.Element("testsuite", name="stagepost test", tests=str(len(results)), failures=str(failed))
     for journey, result in results:
-        case = ET.SubElement(suite, "testcase", classname=journey, name=_xml(result.test.name))
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=journey.name,
+            name=_xml(result.test.name),
+            file=_xml(journey.source),
+            line=str(result.position.line),
+        )
         if not result.passed:
-            ET.SubElement(case, "failure", message="the timeline differs").text = _xml(_timeline_diff(result))
+            message = _xml(f"{_place(journey, result)}: the timeline differs")
+            ET.SubElement(case, "failure", message=message).text = _xml(_timeline_diff(result))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 

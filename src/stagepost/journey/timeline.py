@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import msgspec
 
 from stagepost.events import Event, Transition, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
-from stagepost.journey.definition import Expectation, Journey, TestLine, Timeline
+from stagepost.journey.definition import Expectation, Journey, Position, TestLine, Timeline
 from stagepost.journey.durations import duration_text
 from stagepost.journey.fold import Fold, TimerIndex
 
@@ -30,6 +31,13 @@ class TimelineResult:
     @property
     def passed(self) -> bool:
         return self.expected == self.actual
+
+    @property
+    def position(self) -> Position:
+        """Of the first expectation that was not met; of the test where all were, and more happened."""
+        rows = zip_longest(self.test.expect, self.expected, self.actual)
+        unmet = (line.position for line, expected, actual in rows if line is not None and expected != actual)
+        return next(unmet, self.test.position)
 
 
 def run_timelines(journey: Journey) -> tuple[TimelineResult, ...]:

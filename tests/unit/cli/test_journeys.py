@@ -124,12 +124,17 @@ def test_test_runs_what_is_in_the_file_and_shows_the_difference(folder: Path) ->
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "ok   j: passes",
-        "FAIL j: fails",
+        f"FAIL j: fails ({path}:11)",
         "       - 0d none -> two",
         "       + 0d none -> one",
     ]
     suite = ET.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    passed, failed = suite.iter("testcase")
+    assert ((str(path), "6"), (str(path), "11")) == tuple(
+        (case.get("file"), case.get("line")) for case in (passed, failed)
+    )
+    assert [f"{path}:11: the timeline differs"] == [failure.get("message") for failure in failed]
 
 
 def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:

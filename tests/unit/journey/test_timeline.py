@@ -109,6 +109,34 @@ def test_a_failing_test_shows_what_was_expected_and_what_happened() -> None:
     assert result.actual == ("0d none -> one", "1d one -> two")
 
 
+@pytest.mark.parametrize(
+    ("expected", "line"),
+    [
+        (["0d none -> one", "1d one -> two"], 8),  # what happened: the place says nothing
+        (["0d none -> two", "1d one -> two"], 11),
+        (["0d none -> one", "1d one -> three"], 12),
+        (["0d none -> one", "1d one -> two", "2d two -> three"], 13),
+        (["0d none -> one"], 8),
+    ],
+)
+def test_a_result_stands_where_the_first_expectation_was_not_met(expected: list[str], line: int) -> None:
+    text = """
+journey: j
+stages:
+  - one: contact.subscribed
+  - two: {clicked: any}
+  - three: order.completed
+tests:
+  - name: t
+    events: [0d contact.subscribed, "1d clicked https://example.com/"]
+    expect:
+"""
+    parsed = parse_journey(text + "".join(f"      - {one}\n" for one in expected), "j.yaml")
+    assert parsed.journey is not None
+    (result,) = run_timelines(parsed.journey)
+    assert line == result.position.line
+
+
 def test_the_clock_runs_to_the_last_offset_that_is_named() -> None:
     click = "0d contact.subscribed, 1d clicked https://example.com/"
     (stopped,) = run_timelines(journey(click, "0d none -> one, 1d one -> two"))
