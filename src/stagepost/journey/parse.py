@@ -52,7 +52,7 @@ from stagepost.journey.definition import (
 from stagepost.journey.durations import parse_duration
 from stagepost.journey.links import PatternError, parse_pattern
 from stagepost.journey.lint import lint, rules
-from stagepost.journey.problems import Code, Problem, did_you_mean
+from stagepost.journey.problems import Code, Problem, closest, did_you_mean
 from stagepost.journey.timeline_lines import read_timeline
 from stagepost.journey.version import version_of
 from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Unreadable, Value, read_yaml
@@ -171,7 +171,7 @@ class _Reader:
     # --- the file ---------------------------------------------------------------------------------------------------
 
     def journey(self, tree: Pairs) -> Journey:
-        self._keys(tree, _KEYS)
+        tree = self._keys(tree, _KEYS)
         name = self._journey_name(tree)
         self._links = {link.name: link for link in self._links_of(tree.get("links"))}
         stages = self._stages(tree)
@@ -234,7 +234,7 @@ class _Reader:
     def _journey_name(self, tree: Pairs) -> str:
         node = tree.get("journey")
         if node is None:
-            self._missing(tree, ("journey",), "the file does not say its name: add journey: NAME")
+            self.problem(p.MISSING_KEY, "the file does not say its name: add journey: NAME", tree.position)
             return "unnamed"
         return self._name(node)
 
@@ -251,12 +251,12 @@ class _Reader:
         means: Means | None = None
         place: Tree | None = node
         if isinstance(node, Pairs):
-            self._keys(node, ("url", "means"))
+            node = self._keys(node, ("url", "means"))
             place = node.get("url")
             if (meant := node.get("means")) is not None:
                 means = cast(Means, self._choice(meant, get_args(Means), None))
         if place is None:
-            self._missing(node, ("url",), f"link {name} has no url: add url: example.com/path")
+            self.problem(p.MISSING_KEY, f"link {name} has no url: add url: example.com/path", node.position)
             return Link(name, "example.com", means)
         pattern = self._text(place)
         try:
@@ -270,7 +270,7 @@ class _Reader:
         node = tree.get("stages")
         entries = self._entries(node, "stages", ("stalls_after",))
         if node is None or (isinstance(node, Items) and not node.items):
-            self._missing(node or tree, ("stages",), "a journey needs stages: add at least one")
+            self.problem(p.MISSING_KEY, "a journey needs stages: add at least one", (node or tree).position)
         return tuple(
             Stage(
                 name=entry.name,
@@ -343,7 +343,7 @@ class _Reader:
             return None
         reach_node = pairs.get("reach")
         if reach_node is None:
-            self._missing(pairs, ("reach",), "the goal names no stage: add reach: STAGE")
+            self.problem(p.MISSING_KEY, "the goal names no stage: add reach: STAGE", pairs.position)
             return None
         reach = self._text(reach_node)
         if reach not in (*stages, _UNREAD):
@@ -371,7 +371,7 @@ class _Reader:
         pairs = self._pairs(node, "consent: {purpose: tracking, default: denied}", ("purpose", "default"))
         purpose = pairs.get("purpose") if pairs is not None else None
         if pairs is None or purpose is None:
-            self._missing(node, ("purpose",), "consent names no purpose: add purpose: NAME")
+            self.problem(p.MISSING_KEY, "consent names no purpose: add purpose: NAME", node.position)
             return Consent("")
         default = self._choice(pairs.get("default"), ("granted", "denied"), "denied")
         return Consent(self._text(purpose), cast(Literal["granted", "denied"], default))
@@ -459,7 +459,7 @@ class _Reader:
             self._no_single_head(node, heads, also)
             return _HARMLESS
         head = heads[0].text
-        self._keys(node, (head, *_OPTIONS.get(head, ())), also=also)
+        node = self._keys(node, (head, *_OPTIONS.get(head, ())), also=also)
         value = node.get(head)
         assert value is not None
         if head in ("any", "all", "not", "missed") and depth >= DEPTH:
@@ -548,7 +548,7 @@ class _Reader:
             return ScopePattern("any")
         scope, id_ = pairs.get("scope"), pairs.get("id")
         if scope is None:
-            self._missing(node, ("scope",), "say which scope: list, group, stream, topic or tag")
+            self.problem(p.MISSING_KEY, "say which scope: list, group, stream, topic or tag", node.position)
         return ScopePattern("scope", self._choice(scope, SCOPES, None), self._optional(id_, self._text) or "*")
 
     def _no_click(self, node: Pairs, value: Tree, depth: int) -> Condition:
@@ -558,7 +558,7 @@ class _Reader:
         sends, grace = pairs.get("sends"), pairs.get("grace")
         for key, found in (("sends", sends), ("grace", grace)):
             if found is None:
-                self._missing(value, (key,), f"no_click needs {key}: {{sends: 3, grace: 48h}}")
+                self.problem(p.MISSING_KEY, f"no_click needs {key}: {{sends: 3, grace: 48h}}", value.position)
         if sends is None or grace is None:
             return _HARMLESS
         count = self._choice(pairs.get("count"), ("delivered", "sent"), "delivered")
@@ -570,7 +570,7 @@ class _Reader:
         pairs = self._pairs(value, "quiet: {for: 14d, opens: true}", ("for", "opens"))
         span = pairs.get("for") if pairs is not None else None
         if pairs is None or span is None:
-            self._missing(value, ("for",), "quiet says no duration: write quiet: 14d, or for: 14d")
+            self.problem(p.MISSING_KEY, "quiet says no duration: write quiet: 14d, or for: 14d", value.position)
             return _HARMLESS
         return Quiet(self._duration(span), self._optional(pairs.get("opens"), self._boolean) or False)
 
@@ -582,7 +582,7 @@ class _Reader:
             return _HARMLESS
         first, then, within = (pairs.get(key) for key in ("first", "then", "within"))
         if first is None or then is None or within is None:
-            self._missing(value, ("first", "then", "within"), "missed needs first, then and within")
+            self.problem(p.MISSING_KEY, "missed needs first, then and within", value.position)
             return _HARMLESS
         return Missed(self._simple(first, depth + 1), self._simple(then, depth + 1), self._duration(within))
 
@@ -700,19 +700,21 @@ class _Reader:
     def _optional(self, node: Tree | None, read: Callable[[Tree], _T]) -> _T | None:
         return None if node is None else read(node)
 
-    def _keys(self, node: Pairs, known: Collection[str], also: Collection[str] = ()) -> None:
-        for key, _ in node.pairs:
+    def _keys(self, node: Pairs, known: Collection[str], also: Collection[str] = ()) -> Pairs:
+        """The mapping with misspelt keys put right, so that a slip is told once and not by all that it leaves out."""
+        here, given = [*known, *also], {key.text for key, _ in node.pairs}
+        pairs = []
+        for key, value in node.pairs:
             if key.text not in known:
-                here = [*known, *also]
-                hint = did_you_mean(key.text, here) or (f"; known here: {', '.join(here)}" if len(here) < 12 else "")
+                meant = closest(key.text, here)
+                listed = f"; known here: {', '.join(here)}" if len(here) < 12 else ""
+                hint = f" (did you mean {meant}?)" if meant else listed
                 self.problem(p.UNKNOWN_KEY, f"unknown key {key.text[:80]!r}{hint}", key.position)
-
-    def _missing(self, node: Tree, keys: Collection[str], message: str) -> None:
-        """Say that keys are missing, unless one stands there misspelt: that is told already, with its right form."""
-        told = [problem.position for problem in self.problems if problem.code is p.UNKNOWN_KEY]
-        pairs = node.pairs if isinstance(node, Pairs) else ()
-        if not any(key.position in told and did_you_mean(key.text, keys) for key, _ in pairs):
-            self.problem(p.MISSING_KEY, message, node.position)
+                if meant is not None and meant not in given:
+                    given.add(meant)
+                    key = replace(key, text=meant)
+            pairs.append((key, value))
+        return replace(node, pairs=tuple(pairs))
 
     def _pairs(self, node: Tree | None, form: str, known: Collection[str]) -> Pairs | None:
         if node is None:
@@ -720,8 +722,7 @@ class _Reader:
         if not isinstance(node, Pairs):
             self.problem(p.WRONG_KIND, f"expected {form}", node.position)
             return None
-        self._keys(node, known)
-        return node
+        return self._keys(node, known)
 
     def _mapping(self, node: Tree | None, key: str) -> tuple[tuple[Value, Tree], ...]:
         if node is None:

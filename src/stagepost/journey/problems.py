@@ -291,5 +291,11 @@ class Problem:
 
 def did_you_mean(given: str, known: Collection[str]) -> str:
     """`` (did you mean x?)`` when something known is close, else nothing."""
+    close = closest(given, known)
+    return f" (did you mean {close}?)" if close else ""
+
+
+def closest(given: str, known: Collection[str]) -> str | None:
+    """What was probably meant, when something known is close."""
     close = difflib.get_close_matches(given[:80].lower(), list(islice(known, 200)), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return close[0] if close else None

@@ -208,6 +208,40 @@ FAULTS = [
     ("nothing in braces", STAGED + "goal: {within: 3d, reach: }\n", 6, 20, "SP103", "text"),
     ("no exits", STAGED + "exits:\n", 6, 1, "SP103", "a list"),
     ("stages misspelt", "journey: j\nstage:\n  - one: a.b\n", 2, 1, "SP101", "did you mean stages?"),
+    (
+        "stages misspelt that others name",
+        "journey: j\nstagse:\n  - one: a.b\n  - two: c.d\ngoal: {reach: two}\n"
+        "setbacks:\n  - cold: {quiet: 3d, from: [one], until: never}\n"
+        "tests:\n  - name: t\n    events: [0d a.b]\n    expect: [0d none -> one, 3d one -> cold]\n",
+        2,
+        1,
+        "SP101",
+        "did you mean stages?",
+    ),
+    (
+        "links misspelt",
+        "journey: j\nlnks: {p: x.com}\nstages:\n  - one: {clicked: p}\n",
+        2,
+        1,
+        "SP101",
+        "did you mean links?",
+    ),
+    (
+        "exits misspelt",
+        STAGED + "exts: [out: e.f]\nreenter: {after: 3d, never_after: [out]}\n",
+        6,
+        1,
+        "SP101",
+        "did you mean exits?",
+    ),
+    (
+        "recover misspelt",
+        STAGED + "setbacks: [cold: {quiet: 3d}]\nrecovr: a.b\n",
+        7,
+        1,
+        "SP101",
+        "did you mean recover?",
+    ),
     ("stages as a mapping", "journey: j\nstages:\n  one: a.b\n", 3, 3, "SP103", "begin with '- '"),
     ("url misspelt", "journey: j\nlinks: {a: {uri: x.com}}\nstages:\n  - one: a.b\n", 2, 13, "SP101", "mean url?"),
     (
@@ -342,6 +376,11 @@ def test_each_fault_has_its_place_its_code_and_a_way_to_mend_it(
     assert (problem.position.line, problem.position.column, problem.code.id) == (line, column, code)
     assert words in problem.message
     assert parsed.journey is None
+
+
+def test_a_section_under_a_misspelt_key_is_looked_at_too() -> None:
+    text = "journey: j\nstagse:\n  - one: {clicked: pricng}\n"
+    assert ["SP101", "SP201"] == [p.code.id for p in parse_journey(text, "j").problems]
 
 
 def test_one_run_shows_all_faults_in_the_order_of_the_file() -> None:
