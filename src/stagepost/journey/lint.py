@@ -137,10 +137,11 @@ def _unreachable(journey: Journey, source: str) -> Iterator[Problem]:
 
 def _shadowed(journey: Journey, source: str) -> Iterator[Problem]:
     disengaging = _disengaging(journey)
-    for stage in journey.stages:
+    who = "only contacts without a run get there" if journey.enter == "any" else "nobody gets there"
+    for stage in journey.stages[1:]:  # the first one is there to enter at, and exits are tried in a run only
         exit_ = next((e for e in journey.exits if implies(stage.when, e.when, disengaging)), None)
         if exit_ is not None:
-            message = f"exit {exit_.name} holds whenever {stage.name} does, and is tried first: no run gets there"
+            message = f"exit {exit_.name} holds whenever {stage.name} does, and is tried first: {who}"
             yield Problem(source, stage.position, p.SHADOWED, message)
 
 

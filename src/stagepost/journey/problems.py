@@ -236,7 +236,7 @@ LONG_GRACE = _warning(
 SHADOWED = _warning(
     "SP603",
     "exit that shadows a stage",
-    "Exits are tried first, so the stage is never reached.",
+    "Exits are tried first, so no run moves on to the stage.",
     "drop one",
     _STAGED + "exits:\n  - bought: order.completed\n",
 )

@@ -461,6 +461,18 @@ def test_stages_that_can_be_reached_are_not_warned_of(stages: str) -> None:
     assert codes(HEAD + stages) == []
 
 
+def test_an_exit_by_the_event_of_the_first_stage_hides_nothing_for_that_is_where_runs_begin() -> None:
+    assert codes(STAGED + "exits:\n  - out: a.b\n") == []
+
+
+@pytest.mark.parametrize(
+    ("enter", "who"), [("any", "only contacts without a run get there"), ("first", "nobody gets there")]
+)
+def test_of_a_stage_behind_an_exit_it_is_told_who_still_gets_there(enter: str, who: str) -> None:
+    (problem,) = parse_journey(STAGED + GONE + f"enter: {enter}\n", "j").problems
+    assert problem.message == f"exit out holds whenever two does, and is tried first: {who}"
+
+
 def test_clicks_on_any_link_do_not_hide_a_stage_reached_by_a_disengagement_link() -> None:
     text = "journey: j\nlinks: {leave: {url: x.com, means: disengagement}}\nstages:\n"
     assert codes(text + "  - one: {clicked: leave}\n  - two: {clicked: any}\n") == []
