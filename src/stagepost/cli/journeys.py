@@ -91,7 +91,8 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.journey.problems import CATALOGUE
 
-        codes = list(CATALOGUE.values()) if code == "all" else [CATALOGUE[code]] if code in CATALOGUE else []
+        named = code.upper()
+        codes = list(CATALOGUE.values()) if named == "ALL" else [CATALOGUE[named]] if named in CATALOGUE else []
         if not codes:
             raise typer.BadParameter(f"{code!r} is no code; known are {', '.join(CATALOGUE)}", param_hint="SPnnn")
         for entry in codes:

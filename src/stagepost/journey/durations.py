@@ -8,6 +8,10 @@ from stagepost.events import DAY, HOUR, MICROS, MINUTE
 
 _UNITS = {"s": MICROS, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 _FORM = re.compile(r"([0-9]{1,9})([smhdw])")
+_SPELT = re.compile(
+    r"([0-9]{1,9})\s*(s|sec|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?)", re.IGNORECASE
+)
+"""How others write them; the first letter is the unit."""
 
 LONGEST = 3_650 * DAY
 """Ten years: no journey waits longer, and every sum of times stays far inside 64 bits."""
@@ -21,7 +25,9 @@ def parse_duration(text: str) -> int:
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise ValueError("expected a duration such as 90s, 15m, 48h, 14d or 2w")
+        spelt = _SPELT.fullmatch(text.strip())
+        meant = f" (did you mean {int(spelt[1])}{spelt[2][0].lower()}?)" if spelt else ""
+        raise ValueError(f"expected a duration such as 90s, 15m, 48h, 14d or 2w{meant}")
     span = int(found[1]) * _UNITS[found[2]]
     if span > LONGEST:
         raise ValueError("a duration is at most 3650d")

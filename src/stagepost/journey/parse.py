@@ -477,7 +477,11 @@ class _Reader:
             self.problem(p.NO_CONDITION, f"{names} are two conditions: join them with any: or all:", node.position)
             return
         for key, _ in node.pairs:
-            known = [*_HEADS, *_COUNTED, "when", *also]
+            if key.text == "when":
+                told = "when stands in entries of stages, setbacks and exits only: write its condition here itself"
+                self.problem(p.UNKNOWN_KEY, told, key.position)
+                return
+            known = [*_HEADS, *_COUNTED, *also]
             self.problem(p.UNKNOWN_KEY, f"unknown key {key.text!r}{did_you_mean(key.text, known)}", key.position)
             return
         self.problem(p.NO_CONDITION, "an empty mapping is no condition", node.position)
@@ -515,7 +519,10 @@ class _Reader:
         names = []
         for item in items:
             name = self._text(item)
-            if name not in self._links:
+            if name == "any":
+                told = "any stands alone, for all links but those of disengagement: write clicked: any"
+                self.problem(p.UNKNOWN_LINK, told, item.position)
+            elif name not in self._links:
                 known = [*self._links, "any"]
                 self.problem(p.UNKNOWN_LINK, f"{name!r} is no link{did_you_mean(name, known)}", item.position)
             names.append(name)
@@ -692,7 +699,7 @@ class _Reader:
             try:
                 re2.compile(value, _QUIET)
             except re2.error as error:
-                return f"is no RE2 expression: {error.args[0]!s}", None
+                return f"is no RE2 expression: {error.args[0].decode(errors='replace')}", None
         return "", value
 
     # --- small values -----------------------------------------------------------------------------------------------

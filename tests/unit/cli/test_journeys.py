@@ -110,6 +110,7 @@ def test_a_file_that_is_no_text_is_a_problem_not_a_crash(folder: Path) -> None:
 def test_explain_code_says_rule_and_example() -> None:
     assert run("explain-code", "SP302").stdout.startswith("SP302 error: setback without a way out\n")
     assert json.loads(run("explain-code", "SP604", "--json").stdout)["severity"] == "warning"
+    assert run("explain-code", "sp302").stdout == run("explain-code", "SP302").stdout
     assert run("explain-code", "SP999").exit_code == 2
 
 
