@@ -1106,8 +1106,11 @@ PARSE = _of(
         "isinstance(condition, EventIs | Clicked | Opened | Subscribed) and condition.counting == Counting()",
         "isinstance(condition, EventIs | Clicked | Opened | Subscribed)",
     ),
-    ("clicked names links of the journey", "            if name not in self._links:\n", "            if False:\n"),
-    ("the goal is a stage", "        if reach not in stages:\n", "        if False:\n"),
+    ("clicked names links of the journey", "            elif name not in self._links:\n", "            elif False:\n"),
+    ("the goal is a stage", "        if reach not in (*stages, _UNREAD):\n", "        if False:\n"),
+    ("only stages stall", '(stages, "stage") if line.kind == "stall" else', '(stages, "stage") if False else'),
+    ("tests have names of their own", "        self._unique_tests(read)\n", ""),
+    ("a misspelt key is read as what was meant", "key = replace(key, text=meant)", "pass"),
 )
 
 SWITCH = _of(
@@ -1234,8 +1237,23 @@ SWITCH = _of(
     ),
     (
         "a change acts at the clock of its point",
-        "return Switch(epoch, clock, program, before)",
-        "return Switch(epoch, clock + 1_000_000, program, before)",
+        "return Switch(epoch, clock, program, before, recounted)",
+        "return Switch(epoch, clock + 1_000_000, program, before, recounted)",
+    ),
+    (
+        "a count goes on under another number",
+        "run.facts = going_on | {",
+        "run.facts = {",
+    ),
+    (
+        "of several counts the fullest goes on",
+        'key=lambda leaf: getattr(leaf, "n", 1))',
+        'key=lambda leaf: -getattr(leaf, "n", 1))',
+    ),
+    (
+        "keep starts a changed count anew",
+        'if old is not None and program.by_name[name].definition.on_change == "reevaluate"',
+        "if old is not None",
     ),
 )
 

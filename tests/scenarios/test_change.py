@@ -176,6 +176,53 @@ def test_reevaluate_looks_at_all_conditions_by_what_is_stored() -> None:
     assert (story.moves[-1].cause, story.moves[-1].timer, story.moves[-1].rule) == (None, None, "stages.keen")
 
 
+def counting(times: int, **more: object) -> d.Journey:
+    return journey([stage("joined", JOIN), stage("keen", clicked(times=times, **more))])  # type: ignore[arg-type]
+
+
+def clicks(*days: int) -> list[Event]:
+    return [click(f"{day}d", campaign=f"c{day}") for day in days]
+
+
+@pytest.mark.parametrize("more", [{}, {"within": "9d"}, {"per": True}, {"within": "9d", "per": True}])
+def test_reevaluate_goes_on_with_a_count_of_which_only_the_number_is_another(more: dict[str, object]) -> None:
+    lower = Story(version("old", counting(5, **more)))
+    lower.then([event("0d", "contact.subscribed"), *clicks(1, 2, 3)])
+    assert lower.change(version("new", counting(3, **more), "reevaluate")) == ["3d joined -> keen"]
+    higher = Story(version("old", counting(3, **more)))
+    higher.then([event("0d", "contact.subscribed"), *clicks(1, 2)])
+    assert higher.change(version("new", counting(4, **more), "reevaluate")) == []
+    assert higher.then(clicks(3, 4)) == ["4d joined -> keen"]
+    once = Story(version("old", counting(3, **more)))
+    once.then([event("0d", "contact.subscribed"), *clicks(1)])
+    assert once.change(version("new", counting(1, **more), "reevaluate")) == ["1d joined -> keen"]
+    twice = Story(version("old", counting(1, **more)))
+    twice.then([event("0d", "contact.subscribed"), *clicks(1)])
+    assert twice.change(version("new", counting(2, **more), "reevaluate")) == []
+
+
+def test_of_two_counts_of_the_same_events_the_one_that_asked_for_more_goes_on() -> None:
+    ladder = journey([stage("joined", JOIN), stage("reader", clicked(times=2)), stage("keen", clicked(times=9))])
+    story = Story(version("old", ladder))
+    story.then([event("0d", "contact.subscribed"), *clicks(1, 2, 3, 4)])
+    lower = journey([stage("joined", JOIN), stage("reader", clicked(times=2)), stage("keen", clicked(times=4))])
+    assert story.change(version("new", lower, "reevaluate")) == ["4d reader -> keen"]
+
+
+def test_keep_counts_anew_where_the_number_is_another() -> None:
+    story = Story(version("old", counting(5)))
+    story.then([event("0d", "contact.subscribed"), *clicks(1, 2, 3)])
+    assert story.change(version("new", counting(3))) == []
+    assert story.then(clicks(4, 5, 6)) == ["6d joined -> keen"]
+
+
+@pytest.mark.parametrize("other", [{"within": "30d"}, {"per": True}, {"campaign": "c*"}])
+def test_reevaluate_counts_other_events_anew(other: dict[str, object]) -> None:
+    story = Story(version("old", counting(5)))
+    story.then([event("0d", "contact.subscribed"), *clicks(1, 2, 3)])
+    assert story.change(version("new", counting(3, **other), "reevaluate")) == []
+
+
 def test_reevaluate_ends_runs_whose_new_exit_holds_already() -> None:
     story = Story(LADDER)
     story.then([event("0d", "contact.subscribed"), event("1d", "email.unsubscribed", scope="all")])

@@ -8,7 +8,7 @@ functions. May not contain: moves, state.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -495,6 +495,7 @@ class _Builder:
         leaf = self._leaf(kind, condition, place, touches)
         if not fresh:
             return leaf
+        leaf.kin = self._key(replace(condition, counting=replace(counting, times=1)), place)
         leaf.grouped = counting.per_campaign
         if isinstance(leaf, c.TimesWithin | c.CampaignsWithin):
             leaf.span = counting.within or 0

@@ -64,6 +64,7 @@ class Leaf:
         "exits",
         "grouped",
         "key",
+        "kin",
         "order",
         "path",
         "reach",
@@ -78,6 +79,8 @@ class Leaf:
 
     def __init__(self, key: int, order: int, path: str, back: frozenset[int] | None) -> None:
         self.key = key
+        self.kin = key
+        """The same for leaves that count the same events, whatever number they ask for."""
         self.order = order
         self.path = path
         """Rule path, of timers."""
@@ -112,6 +115,10 @@ class Leaf:
     def restart(self, run: Run, at: int) -> None:
         """A human click at ``at``, or a recovery, came."""
 
+    def adopt(self, fact: Fact) -> Fact:
+        """The fact of a leaf of the same kin as this one keeps it."""
+        return fact
+
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         """Whether the leaf holds for an event at ``at``."""
         return self.key in facts
@@ -135,6 +142,9 @@ class Once(Leaf):
         run.facts[self.key] = 1
         return False
 
+    def adopt(self, fact: Fact) -> Fact:
+        return 1
+
 
 class Times(Leaf):
     """At least ``n`` matching events in the run."""
@@ -148,6 +158,9 @@ class Times(Leaf):
         if isinstance(seen, int) and seen < self.n:
             run.facts[self.key] = seen + 1
         return False
+
+    def adopt(self, fact: Fact) -> Fact:
+        return min(fact, self.n) if isinstance(fact, int) else 0
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         seen = facts.get(self.key, 0)
@@ -166,6 +179,9 @@ class Campaigns(Leaf):
         if len(seen) < self.n and hit.group not in seen:
             run.facts[self.key] = (*seen, hit.group)
         return False
+
+    def adopt(self, fact: Fact) -> Fact:
+        return fact[: self.n] if isinstance(fact, tuple) else ()
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         return len(_listed(facts, self.key)) >= self.n
@@ -187,6 +203,9 @@ class TimesWithin(Leaf):
             times = _spread(times, self.span - 1)
         run.facts[self.key] = tuple(times[-(self.n + SLACK) :])
         return False
+
+    def adopt(self, fact: Fact) -> Fact:
+        return fact[-(self.n + SLACK) :] if isinstance(fact, tuple) else ()
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         times = _listed(facts, self.key)
@@ -213,6 +232,9 @@ class CampaignsWithin(Leaf):
         pairs.sort()
         run.facts[self.key] = _flat(pairs[-(self.n + SLACK) :])
         return False
+
+    def adopt(self, fact: Fact) -> Fact:
+        return fact[-2 * (self.n + SLACK) :] if isinstance(fact, tuple) else ()
 
     def holds(self, facts: dict[int, Fact], at: int, register: Register) -> bool:
         oldest = at - self.span

@@ -7,7 +7,8 @@ matter when a contact's turn comes, nor how often a worker dies in between.
     ``on_change``   what an active run does
     keep            stays where it is by name; a stage that is gone becomes the nearest lower one that exists, a setback
                     that is gone the best stage (``kind: migrate``); counts of unchanged conditions go on
-    reevaluate      the same; then the law of moves (``moves.py``) looks at all conditions, as if each had been touched
+    reevaluate      the same, and what was counted stays where only ``times`` is another; then the law of moves
+                    (``moves.py``) looks at all conditions, as if each had been touched
     finish          goes on under the version that it began with, until it ends
 
 Timers are those of the new definition, counted from the stored facts; one whose time has passed fires at once.
@@ -17,11 +18,11 @@ May not contain: storage, the point of the switch (``engine/definitions.py``), a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from stagepost.journey import register
-from stagepost.journey.compile import JourneyProgram, Program
+from stagepost.journey.compile import JourneyProgram, Program, compile_program
 from stagepost.journey.conditions import Hit, Leaf
 from stagepost.journey.definition import Journey
 from stagepost.journey.moves import Scene, decide, migrate, own, retime_all
@@ -85,6 +86,9 @@ class Switch:
     program: Program
     before: Mapping[tuple[str, int], Journey | None]
     """What runs were on, by journey name and mark (0: the version that was in force). None: not known any more."""
+    recounted: Mapping[tuple[str, int], Sequence[tuple[int, Leaf]]] = field(default_factory=dict)
+    """Of journeys that are evaluated anew, by what runs were on: keys of old counts, and the leaves that go on with
+    them under another number."""
 
     def concerns(self, state: ContactState) -> bool:
         """Whether the contact is yet to be brought up to the new definitions."""
@@ -100,7 +104,21 @@ def switch_to(
         for version in versions:
             before[name, number(version)] = stored((name, version))
         before[name, 0] = before[name, number(versions[0])]
-    return Switch(epoch, clock, program, before)
+    recounted = {
+        (name, mark): _recounted(old, program.by_name[name])
+        for (name, mark), old in before.items()
+        if old is not None and program.by_name[name].definition.on_change == "reevaluate"
+    }
+    return Switch(epoch, clock, program, before, recounted)
+
+
+def _recounted(old: Journey, new: JourneyProgram) -> tuple[tuple[int, Leaf], ...]:
+    """Counts of ``old`` that go on in leaves of ``new`` that ask for another number of the same events."""
+    known = compile_program([old]).by_name[old.name].leaves
+    # Of several counts of the same events the one that asked for most is the fullest.
+    fullest = {leaf.kin: leaf.key for leaf in sorted(known.values(), key=lambda leaf: getattr(leaf, "n", 1))}
+    fresh = (leaf for leaf in new.leaves.values() if leaf.key not in known and leaf.kin in fullest)
+    return tuple((fullest[leaf.kin], leaf) for leaf in fresh)
 
 
 def bring(switch: Switch, contact: str, state: ContactState) -> Step:
@@ -115,7 +133,8 @@ def bring(switch: Switch, contact: str, state: ContactState) -> Step:
             continue  # a journey that is gone leaves timers behind, which go without a trace when they are due
         run = own(new.runs[name])
         if not _stays(switch, name, run):
-            _keep(scene, journey, run, switch.before.get((name, run.version)))
+            was = (name, run.version)
+            _keep(scene, journey, run, switch.before.get(was), switch.recounted.get(was, ()))
             run.version = 0
             retime_all(scene, journey, run)
             if journey.definition.on_change == "reevaluate":
@@ -149,9 +168,12 @@ def _stays(switch: Switch, name: str, run: Run) -> bool:
     return True
 
 
-def _keep(scene: Scene, journey: JourneyProgram, run: Run, old: Journey | None) -> None:
+def _keep(
+    scene: Scene, journey: JourneyProgram, run: Run, old: Journey | None, recounted: Sequence[tuple[int, Leaf]]
+) -> None:
     """The place by name, the counts of conditions that are still there, and nothing that the new definition forbids."""
-    run.facts = {key: fact for key, fact in run.facts.items() if key in journey.leaves}
+    going_on = {leaf.key: leaf.adopt(run.facts[key]) for key, leaf in recounted if key in run.facts}
+    run.facts = going_on | {key: fact for key, fact in run.facts.items() if key in journey.leaves}
     consent = journey.definition.consent
     if consent is not None and register.consent_since(scene.state, consent) < 0:
         run.active = run.opened = run.clicked = 0
