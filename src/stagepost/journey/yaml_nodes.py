@@ -108,7 +108,7 @@ def read_yaml(text: str) -> Tree | None:
     except MarkedYAMLError as error:
         told = " ".join(filter(None, [error.context, error.problem]))
         hint = next((f": {hint}" for words, hint in _HINTS if words in told), "")
-        raise Unreadable(NOT_YAML, f"{told}{hint}", _place_of(error)) from error
+        raise Unreadable(NOT_YAML, f"{told}{hint}", _place_of(error, text)) from error
     except ReaderError as error:
         told = f"character U+{error.character:04X}, which YAML does not allow"
         raise Unreadable(NOT_YAML, told, end_of(text[: error.position])) from error
@@ -123,13 +123,14 @@ def end_of(text: str) -> Position:
     return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
 
 
-def _place_of(error: MarkedYAMLError) -> Position:
-    """Where the fault is; of what is never closed, where it begins: the end of the file helps nobody."""
+def _place_of(error: MarkedYAMLError, text: str) -> Position:
+    """Where the fault is; of what is never closed, where it begins or the text ends: blank lines help nobody."""
     marks = [error.problem_mark, error.context_mark]
     if error.problem is not None and ("end of stream" in error.problem or "<stream end>" in error.problem):
         marks.reverse()
-    mark = marks[0] or marks[1]
-    return Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
+    mark, last = marks[0] or marks[1], end_of(text.rstrip())
+    place = Position(mark.line + 1, mark.column + 1) if mark is not None else Position(1, 1)
+    return place if place.line <= last.line else last
 
 
 class _OneVersion(RoundTripScanner):

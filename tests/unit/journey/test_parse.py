@@ -193,6 +193,7 @@ FAULTS = [
     # what is wrong, text, line, column, code, words of the message
     ("tab", "journey: j\nstages:\n\t- one: a.b\n", 3, 1, "SP001", "not with tabs"),
     ("brackets", "journey: [j\n", 1, 10, "SP001", "not closed"),
+    ("bracket at the end", "journey: j\nstages: [\n\n\n", 2, 10, "SP001", "end"),
     ("star", "journey: j\nsends: [*-news]\nstages:\n  - one: a.b\n", 2, 9, "SP001", "* needs quotes"),
     ("colon in a text", "journey: j\ntitle: A: B\nstages:\n  - one: a.b\n", 2, 9, "SP001", "needs quotes"),
     ("wrong indent", "journey: j\nstages:\n  - one: a.b\n - two: c.d\n", 4, 2, "SP001", "same column"),
