@@ -120,7 +120,8 @@ def read_yaml(text: str) -> Tree | None:
 
 def end_of(text: str) -> Position:
     """Line and column behind the last character."""
-    return Position(text.count("\n") + 1, len(text) - text.rfind("\n"))
+    lines = re.split("\r\n|\n|\r", text)
+    return Position(len(lines), len(lines[-1]) + 1)
 
 
 def _place_of(error: MarkedYAMLError, text: str) -> Position:

@@ -201,6 +201,7 @@ FAULTS = [
     ("sign", "journey: j\nstages:\n  - one: @a.b\n", 3, 10, "SP001", "needs quotes"),
     ("quote", 'journey: j\ntitle: "A\nstages:\n  - one: a.b\n', 2, 8, "SP001", "not closed"),
     ("character", "journey: j\ntitle: ab\x07\n", 2, 10, "SP001", "U+0007"),
+    ("character in a file of an old Mac", "journey: j\rtitle: ab\x07\r", 2, 10, "SP001", "U+0007"),
     ("version", "# of old\n%YAML 1.1\n---\njourney: j\n", 2, 1, "SP001", "leave out %YAML 1.1"),
     ("newer version", "%YAML 1.3\n---\njourney: j\n", 1, 1, "SP001", "leave out %YAML 1.3"),
     ("times with a line between", HEAD + "  - one: {clicked: any, times: 1_0}\n", 4, 32, "SP103", "whole number"),
