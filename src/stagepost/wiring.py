@@ -168,7 +168,7 @@ def read_journeys(settings: Settings) -> list[Journey]:
     if not folder.is_dir():
         raise SettingsError(f"journeys: {folder} is no folder; make it, or say where they are with --journeys DIR")
     parsed = [
-        parse_journey(file.read_text(encoding="utf-8", errors="replace"), str(file))
+        parse_journey(file.read_text(encoding="utf-8", errors="surrogateescape"), str(file))
         for file in sorted(folder.iterdir())
         if file.suffix in (".yaml", ".yml")
     ]
