@@ -222,6 +222,28 @@ class NotifySettings(_Group):
     """Seconds of wall time to wait for a parent alert that replaces its children."""
 
 
+class LimitSettings(_Group):
+    """How much of a webhook is read, and of it an event may hold (providers.md 5.3)."""
+
+    body_bytes: int = Field(8 << 20, ge=1 << 20, le=8 << 20)
+    """Of one post; ``email.raw`` takes no larger ones."""
+    depth: int = Field(32, ge=16, le=100)
+    """Of brackets within brackets."""
+    parts: int = Field(10_000, ge=1_000, le=20_000)
+    """Events and recipients of one post: providers send up to 1,000."""
+    metadata_keys: int = Field(50, ge=1, le=500)
+    metadata_bytes: int = Field(8 * 1024, ge=2 * 1024, le=64 * 1024)
+    """Of keys and values; what is beyond this or a limit below is cut and named in ``cut``. ``journey`` takes events of
+    256 KiB."""
+    tags: int = Field(50, ge=1, le=100)
+    url_bytes: int = Field(8 * 1024, ge=2 * 1024, le=8 * 1024)
+    """Link rules match no longer ones."""
+    string_bytes: int = Field(2 * 1024, ge=2 * 1024, le=8 * 1024)
+    """Of every other string."""
+    id_bytes: int = Field(256, ge=16, le=256)
+    """Of the id of a contact or a campaign: a longer one counts as absent. Lowering it gives contacts other ids."""
+
+
 class BridgeSettings(_Group):
     """The webhook receiver."""
 
@@ -264,6 +286,7 @@ class Settings(BaseSettings):
     """Once one is set, only these names are taken, each from its own provider: a post of any other is answered by the
     bridge so that it comes again, and refused by ``normalise`` (``signature``). None: every name is taken, unsigned."""
     notify: NotifySettings = NotifySettings()
+    limits: LimitSettings = LimitSettings()
     bridge: BridgeSettings = BridgeSettings()
     engine: EngineSettings = EngineSettings()
 

@@ -29,7 +29,7 @@ from stagepost.events import parse_rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
 from stagepost.journey.parse import parse_journey
-from stagepost.normalise import AccountConfig
+from stagepost.normalise import AccountConfig, Limits
 from stagepost.normalise.signatures import never_fits
 from stagepost.settings import Settings, SettingsError
 
@@ -117,7 +117,9 @@ def build_bridge(settings: Settings, address: tuple[str, int], metrics: Metrics)
     with suppress(Unstable):
         KafkaLog(kafka, "bridge", "bridge", settings.prefix, Topic.RAW).partitions([Topic.RAW])
     producer = ConfirmedProducer(kafka.base(), TopicNames(settings.prefix))
-    return Bridge(address, account_configs(settings), producer, metrics, settings.bridge.public_url)
+    return Bridge(
+        address, account_configs(settings), producer, metrics, settings.bridge.public_url, limits_of(settings)
+    )
 
 
 def running_journeys(settings: Settings) -> RunningJourneys:
@@ -210,10 +212,20 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
     }
 
 
+def limits_of(settings: Settings) -> Limits:
+    """How much of a post is read, as the normaliser takes it."""
+    return Limits(**settings.limits.model_dump())
+
+
 def _processor(role: str, settings: Settings, group: str, log: KafkaLog) -> Stateless | Stateful:
     if role == "normalise":
         return NormaliseProcessor(
-            account_configs(settings), settings.tenant_key(), settings.prefix, group, certificates=Certificates().pem
+            account_configs(settings),
+            settings.tenant_key(),
+            settings.prefix,
+            group,
+            certificates=Certificates().pem,
+            limits=limits_of(settings),
         )
     program = compile_program(read_journeys(settings)) if role == "journey" else None
     partitions = log.partitions([*_INPUTS[role], *OUTPUTS[role]])

@@ -54,18 +54,21 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.events import encode_json
         from stagepost.normalise import NO_TENANT_KEY, Post, normalise
+        from stagepost.wiring import limits_of
 
         settings = load_from(config).settings
         name = _provider(provider)
+        limits = limits_of(settings)
         if name == "mandrill" and secret and url is None:
             raise typer.BadParameter("Mandrill signs the URL that it called: give --url", param_hint="--secret")
         post = Post(
             provider=name,
             account=account,
-            body=_body(file),
+            body=_body(file, limits.body_bytes),
             headers=_headers(header or []),
             received_at=_received_at(received_at),
             url=url,
+            limits=limits,
         )
         key = settings.tenant_key() if settings.identity.tenant_key is not None else NO_TENANT_KEY
         result = normalise(post, _account(settings, account, name, secret or []), key)
@@ -90,15 +93,13 @@ def _provider(given: str) -> str:
     return name
 
 
-def _body(file: str) -> bytes:
+def _body(file: str, limit: int) -> bytes:
     """What is too large is read far enough to be refused."""
-    from stagepost.normalise.bodies import BODY_LIMIT
-
     if file == "-":
-        return sys.stdin.buffer.read(BODY_LIMIT + 1)
+        return sys.stdin.buffer.read(limit + 1)
     try:
         with Path(file).open("rb") as body:
-            return body.read(BODY_LIMIT + 1)
+            return body.read(limit + 1)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
 

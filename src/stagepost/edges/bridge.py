@@ -32,6 +32,7 @@ from stagepost.normalise import (
     PROVIDERS,
     STRANGER,
     AccountConfig,
+    Limits,
     Post,
     account_of,
     canonical_name,
@@ -39,7 +40,7 @@ from stagepost.normalise import (
     normalise,
     verified,
 )
-from stagepost.normalise.bodies import BODY_LIMIT
+from stagepost.normalise.limits import LIMITS
 from stagepost.normalise.webhooks import (
     Answers,
     TokenMemory,
@@ -75,6 +76,7 @@ class Bridge:
         producer: ConfirmedProducer,
         metrics: Metrics,
         public_url: str = "",
+        limits: Limits = LIMITS,
         certificates: Callable[[str], str | None] | None = None,
         confirm: Callable[[str], bool] = sns.confirm,
     ) -> None:
@@ -84,6 +86,7 @@ class Bridge:
         self._producer = producer
         self._metrics = metrics
         self._public_url = public_url.rstrip("/")
+        self._limits = limits
         self._certificates = certificates or sns.Certificates().pem
         self._confirm = confirm
         self._amazon = ThreadPoolExecutor(1, "amazon")
@@ -173,12 +176,12 @@ class Bridge:
             return self._refuse_stranger(provider, account, answers)
         try:
             async with asyncio.timeout(BODY_S):
-                body = await _body(request)
+                body = await _body(request, self._limits.body_bytes)
         except (TimeoutError, ClientDisconnect):
             return self._answer(provider, "unavailable", answers.unavailable, "the body did not arrive in time")
         if body is None:
             self._log.warning("post refused", provider=provider, account=account, reason="oversize")
-            return self._answer(provider, "oversize", answers.oversize, f"more than {BODY_LIMIT} bytes")
+            return self._answer(provider, "oversize", answers.oversize, f"more than {self._limits.body_bytes} bytes")
         post = Post(
             provider=provider,
             account=account,
@@ -186,6 +189,7 @@ class Bridge:
             headers=worth_keeping(request.headers.items(), config.secrets),
             received_at=time.time_ns() // 1000,
             url=self._url(request),
+            limits=self._limits,
         )
         try:
             if config.topics:
@@ -250,15 +254,15 @@ class Bridge:
         return base + path
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: Request, limit: int) -> bytes | None:
     """The body's bytes; None when there are too many, of which no more than the limit is read."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > BODY_LIMIT:
+    if declared.isdigit() and int(declared) > limit:
         return None
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT:
+        if len(body) > limit:
             return None
     return bytes(body)
 

@@ -15,6 +15,7 @@ from stagepost.events import Event, RawPlace, Reason, Rejected, encode_json, par
 from stagepost.normalise import (
     PROVIDERS,
     AccountConfig,
+    Limits,
     Normalised,
     Post,
     account_of,
@@ -60,6 +61,7 @@ class NormaliseProcessor(Struct, frozen=True):
     group: str = ""
     input: Topic = Topic.RAW
     certificates: CertificateSource = no_certificates
+    limits: Limits = Limits()
 
     def plan(self, partition: int, seq: int, records: Sequence[Record], next_offset: int) -> PartitionPlan:
         emits: list[Emit] = []
@@ -130,6 +132,7 @@ class NormaliseProcessor(Struct, frozen=True):
             received_at=_received_at(headers.get("received_at"), record.timestamp),
             url=headers.get("url"),
             place=(self.prefix + record.topic, record.partition, record.offset),
+            limits=self.limits,
         )
         config = account_of(self.accounts, provider, account)
         post = certified(post, config, self._certificate)

@@ -16,8 +16,8 @@ from typing import Any
 from msgspec import structs
 
 from stagepost.events import Event, Reason, Rejected
-from stagepost.normalise.bodies import BODY_LIMIT, PART_LIMIT
 from stagepost.normalise.facts import assemble
+from stagepost.normalise.limits import Limits
 from stagepost.normalise.post import STRANGER, AccountConfig, Normalised, Post, account_of
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
@@ -25,6 +25,7 @@ __all__ = [
     "PROVIDERS",
     "STRANGER",
     "AccountConfig",
+    "Limits",
     "Normalised",
     "Post",
     "account_of",
@@ -55,8 +56,8 @@ def normalise(
     provider = PROVIDERS.get(post.provider)
     if provider is None:
         return _whole(Reason.UNKNOWN_PROVIDER, f"known are {', '.join(sorted(PROVIDERS))}")
-    if len(post.body) > BODY_LIMIT:
-        return _whole(Reason.OVERSIZE, f"{len(post.body)} bytes, more than {BODY_LIMIT}")
+    if len(post.body) > post.limits.body_bytes:
+        return _whole(Reason.OVERSIZE, f"{len(post.body)} bytes, more than {post.limits.body_bytes}")
     if not post.body.strip():
         return Normalised(without_event=1)
     fits = verified(post, account)
@@ -110,7 +111,7 @@ def _read_all(
     events: list[Event] = []
     rejected: list[Rejected] = []
     without_event = 0
-    read, headers = provider.read, post.headers
+    read, headers, limit = provider.read, post.headers, post.limits.parts
     for number, part in parts:
         found = read(part, headers) if isinstance(part, dict) else None
         if found is None:
@@ -123,8 +124,8 @@ def _read_all(
         if not found:
             without_event += 1
         # One part may name many recipients.
-        if len(events) + len(rejected) + len(found) > PART_LIMIT:
-            return _whole(Reason.OVERSIZE, f"more than {PART_LIMIT} parts and recipients")
+        if len(events) + len(rejected) + len(found) > limit:
+            return _whole(Reason.OVERSIZE, f"more than {limit} parts and recipients")
         for facts in found:
             made = assemble(facts, post, account, tenant_key, number, fits)
             if isinstance(made, Rejected):

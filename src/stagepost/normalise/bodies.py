@@ -14,14 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from stagepost.events import Reason, Rejected
-
-BODY_LIMIT = 8 << 20
-"""Bytes of one body: ten times what SendGrid sends at most."""
-
-DEPTH_LIMIT = 32
-
-PART_LIMIT = 10_000
-"""Parts of one body: an order of magnitude above the largest documented batch (1,000)."""
+from stagepost.normalise.limits import LIMITS, Limits
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -61,33 +54,33 @@ class Form(Struct, frozen=True):
         return found
 
 
-def json_parts(body: bytes) -> list[Any] | Rejected:
+def json_parts(body: bytes, limits: Limits = LIMITS) -> list[Any] | Rejected:
     """Elements of a JSON array, or the one object as a list; several values one per line or in a row; empty for an
     empty body. An element that cannot be decoded alone is a ``Rejected`` in its place."""
-    text = readable(body)
+    text = readable(body, limits)
     if isinstance(text, Rejected):
         return text
     if not text:
         return []
     value = _decoded(text)
     if isinstance(value, Rejected) and value.reason == Reason.UNDECODABLE:
-        several = _several(text)
+        several = _several(text, limits.parts)
         value = value if several is None else several
     if isinstance(value, Rejected) and value.reason != Reason.SCHEMA:
         return value
     parts = value if isinstance(value, list) else [value]
-    if len(parts) > PART_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"{len(parts)} parts, more than {PART_LIMIT}")
+    if len(parts) > limits.parts:
+        return Rejected(Reason.OVERSIZE, f"{len(parts)} parts, more than {limits.parts}")
     return parts
 
 
-def readable(body: bytes) -> bytes | Rejected:
+def readable(body: bytes, limits: Limits = LIMITS) -> bytes | Rejected:
     """The text of a body within its limits, without byte-order mark and surrounding space."""
-    if len(body) > BODY_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {BODY_LIMIT}")
+    if len(body) > limits.body_bytes:
+        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {limits.body_bytes}")
     text = body.removeprefix(_BOM).strip()
-    if too_deep(text, DEPTH_LIMIT):
-        return Rejected(Reason.OVERSIZE, f"nested deeper than {DEPTH_LIMIT}")
+    if too_deep(text, limits.depth):
+        return Rejected(Reason.OVERSIZE, f"nested deeper than {limits.depth}")
     return text
 
 
@@ -123,23 +116,23 @@ def _element(raw: bytes) -> Any:
         return Rejected(Reason.SCHEMA, str(error).split("\n", 1)[0])
 
 
-def _several(text: bytes) -> list[Any] | None:
+def _several(text: bytes, limit: int) -> list[Any] | None:
     """Values one per line, or written in a row; None where the text is neither."""
     if not text.startswith(b"{"):
         return None
-    lines = [line for line in text.splitlines() if line.strip()][: PART_LIMIT + 1]
+    lines = [line for line in text.splitlines() if line.strip()][: limit + 1]
     values = [_decoded(line.strip()) for line in lines]
     # A complete object that is not indented: no line of one broken document looks like that.
     if any(line.startswith(b"{") and isinstance(value, dict) for line, value in zip(lines, values, strict=True)):
-        return [part for line, value in zip(lines, values, strict=True) for part in _line(line.strip(), value)]
-    return _in_a_row(text)
+        return [part for line, value in zip(lines, values, strict=True) for part in _line(line.strip(), value, limit)]
+    return _in_a_row(text, limit)
 
 
-def _line(line: bytes, value: Any) -> list[Any]:
-    return (_in_a_row(line) or [value]) if isinstance(value, Rejected) else [value]
+def _line(line: bytes, value: Any, limit: int) -> list[Any]:
+    return (_in_a_row(line, limit) or [value]) if isinstance(value, Rejected) else [value]
 
 
-def _in_a_row(text: bytes) -> list[Any] | None:
+def _in_a_row(text: bytes, limit: int) -> list[Any] | None:
     """Objects written one after another without a separator; a cut-off last one is rejected alone."""
     pieces: list[Any] = []
     depth = begin = 0
@@ -152,7 +145,7 @@ def _in_a_row(text: bytes) -> list[Any] | None:
             if depth == 0:
                 pieces.append(_decoded(text[begin : token.end()]))
                 begin = token.end()
-                if len(pieces) > PART_LIMIT:
+                if len(pieces) > limit:
                     break
     rest = text[begin:].strip()
     if not pieces or (rest and not rest.startswith(b"{")) or not any(isinstance(piece, dict) for piece in pieces):
@@ -160,28 +153,28 @@ def _in_a_row(text: bytes) -> list[Any] | None:
     return [*pieces, _decoded(rest)] if rest else pieces if len(pieces) > 1 else None
 
 
-def form_of(body: bytes, content_type: str = "") -> Form | Rejected | None:
+def form_of(body: bytes, content_type: str = "", limits: Limits = LIMITS) -> Form | Rejected | None:
     """The fields of an urlencoded or multipart form; None when the body is no form.
 
     The body itself tells; ``content_type`` gives only the boundary of a multipart form, and even that may be missing.
     """
-    if len(body) > BODY_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {BODY_LIMIT}")
+    if len(body) > limits.body_bytes:
+        return Rejected(Reason.OVERSIZE, f"{len(body)} bytes, more than {limits.body_bytes}")
     text = body.removeprefix(_BOM).lstrip()
     if text.startswith(b"--"):
         found = _BOUNDARY.match(text)
-        return _bounded(_multipart(text, found[1])) if found is not None else None
+        return _bounded(_multipart(text, found[1]), limits.parts) if found is not None else None
     urlencoded = content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
     if text[:1] in (b"{", b"[") or not (urlencoded or _FORM.match(text)):
         return None
-    return _bounded(_urlencoded(text.rstrip(b"\r\n")))
+    return _bounded(_urlencoded(text.rstrip(b"\r\n")), limits.parts)
 
 
-def _bounded(fields: Iterator[tuple[bytes, bytes]]) -> Form | Rejected:
+def _bounded(fields: Iterator[tuple[bytes, bytes]], limit: int) -> Form | Rejected:
     kept: list[tuple[bytes, bytes]] = []
     for field in fields:
-        if len(kept) == PART_LIMIT:
-            return Rejected(Reason.OVERSIZE, f"more than {PART_LIMIT} form fields")
+        if len(kept) == limit:
+            return Rejected(Reason.OVERSIZE, f"more than {limit} form fields")
         kept.append(field)
     return Form(tuple(kept))
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, structs
 from stagepost.events import Event, RawPlace, Reason, Rejected, Smtp, rfc3339, stable_id
 from stagepost.normalise import values
 from stagepost.normalise.addresses import hashed, normalised
+from stagepost.normalise.limits import SHORT, Limits
 from stagepost.normalise.machines import NO_VERDICT, Verdict
 from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.times import Moment, plausible
@@ -67,8 +68,9 @@ def assemble(
     if contact is None:
         return Rejected(Reason.NO_CONTACT, "neither a contact key in the metadata nor an address", part)
     cut: set[str] = set()
-    metadata = _metadata(facts.metadata, cut)
-    tags = _tags(facts.tags, cut) if facts.tags else ()
+    limits = post.limits
+    metadata = _metadata(facts.metadata, cut, limits)
+    tags = _tags(facts.tags, cut, limits) if facts.tags else ()
     event = structs.replace(
         _blank(post.provider, post.account, post.received_at, verified),
         id=stable_id("1", post.provider, post.account, *facts.id_parts, recipient or ""),
@@ -76,20 +78,20 @@ def assemble(
         occurred_at=rfc3339(moment.at),
         contact=contact,
         recipient=recipient,
-        campaign=_campaign(facts, account),
-        message=_cut("message", facts.message, cut) if facts.message is not None else None,
+        campaign=_campaign(facts, account, limits.id_bytes),
+        message=_cut("message", facts.message, cut, limits.string_bytes) if facts.message is not None else None,
         tags=tags,
         metadata=metadata,
         occurred_precision=moment.precision,
-        provider_event=_cut("provider_event", facts.provider_event, cut),
+        provider_event=_cut("provider_event", facts.provider_event, cut, limits.string_bytes),
         recipient_certainty=facts.certainty if recipient is not None else "none",
         raw=RawPlace(part, *post.place) if post.place is not None else RawPlace(part),
     )
-    _add_known(event, facts, account, cut)
+    _add_known(event, facts, account, cut, limits)
     return event
 
 
-def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]) -> None:
+def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str], limits: Limits) -> None:
     """Fill in the fields that are on the wire only when known.
 
     Nobody has seen the event yet; naming these fields among the arguments that make it would double what it costs.
@@ -98,13 +100,13 @@ def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]
     for name, value in facts.extra.items():
         if value is None:
             continue
-        if value.__class__ is str and len(value) > _SHORT:
-            value = _cut(name, value, cut)
+        if value.__class__ is str and len(value) > SHORT:
+            value = _cut(name, value, cut, limits.string_bytes)
         fill(event, name, value)
     if event.smtp is not UNSET:
-        fill(event, "smtp", _cut_smtp(event.smtp, cut))
+        fill(event, "smtp", _cut_smtp(event.smtp, cut, limits.string_bytes))
     if facts.url is not None:
-        fill(event, "url", _cut("url", facts.url, cut, values.URL_LIMIT))
+        fill(event, "url", _cut("url", facts.url, cut, limits.url_bytes))
     if facts.first is not None:
         fill(event, "first", facts.first)
     if facts.test:
@@ -123,7 +125,7 @@ def _add_known(event: Event, facts: Facts, account: AccountConfig, cut: set[str]
         fill(event, "scope_id", event.sending_domain)
     sent_as = (values.text(facts.sent_as) if facts.sent_as is not None else None) or values.text(facts.recipient)
     if sent_as is not None:
-        fill(event, "recipient_raw", _cut("recipient_raw", sent_as, cut))
+        fill(event, "recipient_raw", _cut("recipient_raw", sent_as, cut, limits.string_bytes))
     if cut:
         fill(event, "cut", tuple(sorted(cut)))
 
@@ -159,7 +161,7 @@ def _with_mail_headers(facts: Facts, account: AccountConfig) -> Facts:
 
 
 def _contact(facts: Facts, post: Post, account: AccountConfig, tenant_key: bytes, recipient: str | None) -> str | None:
-    found = _first_id(facts.metadata, account.contact_keys)
+    found = _first_id(facts.metadata, account.contact_keys, post.limits.id_bytes)
     if found is not None:
         return found
     if recipient is not None:
@@ -167,32 +169,28 @@ def _contact(facts: Facts, post: Post, account: AccountConfig, tenant_key: bytes
     return f"none:{post.provider}:{post.account}" if facts.type == "email.unknown" else None
 
 
-def _campaign(facts: Facts, account: AccountConfig) -> str | None:
+def _campaign(facts: Facts, account: AccountConfig, limit: int) -> str | None:
     """The metadata's goes first, unless the account's order names a place for it."""
     order = account.campaign_from
     if METADATA in order:
-        before = _first_id(facts.campaigns, order[: order.index(METADATA)])
+        before = _first_id(facts.campaigns, order[: order.index(METADATA)], limit)
         if before is not None:
             return before
-    found = _first_id(facts.metadata, account.campaign_keys)
-    return found if found is not None else _first_id(facts.campaigns, order or facts.campaigns)
+    found = _first_id(facts.metadata, account.campaign_keys, limit)
+    return found if found is not None else _first_id(facts.campaigns, order or facts.campaigns, limit)
 
 
-def _first_id(given: Mapping[str, Any], keys: Iterable[str]) -> str | None:
+def _first_id(given: Mapping[str, Any], keys: Iterable[str], limit: int) -> str | None:
     for key in keys:
         value = given.get(key)
-        if value is not None and (found := values.id_text(value)) is not None:
+        if value is not None and (found := values.id_text(value, limit)) is not None:
             return found
     return None
 
 
-_SHORT = values.STRING_LIMIT // 4
-"""Characters of a string that is within every limit, whatever they are."""
-
-
-def _cut(name: str, value: str, cut: set[str], limit: int = values.STRING_LIMIT) -> str:
+def _cut(name: str, value: str, cut: set[str], limit: int) -> str:
     """The string within its limit; what had to be shortened is named in ``cut``."""
-    if len(value) <= _SHORT:
+    if len(value) <= SHORT:
         return value
     kept = values.shortened(value, limit)
     if kept is not value:
@@ -200,30 +198,30 @@ def _cut(name: str, value: str, cut: set[str], limit: int = values.STRING_LIMIT)
     return kept
 
 
-def _tags(found: tuple[str, ...], cut: set[str]) -> tuple[str, ...]:
-    if len(found) > values.TAGS:
+def _tags(found: tuple[str, ...], cut: set[str], limits: Limits) -> tuple[str, ...]:
+    if len(found) > limits.tags:
         cut.add("tags")
-    elif len("".join(found)) <= _SHORT:
+    elif len("".join(found)) <= SHORT:
         return found
-    return tuple([_cut("tags", tag, cut) for tag in found[: values.TAGS]])
+    return tuple([_cut("tags", tag, cut, limits.string_bytes) for tag in found[: limits.tags]])
 
 
-def _cut_smtp(smtp: Smtp, cut: set[str]) -> Smtp:
-    if len(smtp.enhanced or "") <= _SHORT and len(smtp.text or "") <= _SHORT:
+def _cut_smtp(smtp: Smtp, cut: set[str], limit: int) -> Smtp:
+    if len(smtp.enhanced or "") <= SHORT and len(smtp.text or "") <= SHORT:
         return smtp
     return Smtp(
         smtp.code,
-        _cut("smtp", smtp.enhanced, cut) if smtp.enhanced is not None else None,
-        _cut("smtp", smtp.text, cut) if smtp.text is not None else None,
+        _cut("smtp", smtp.enhanced, cut, limit) if smtp.enhanced is not None else None,
+        _cut("smtp", smtp.text, cut, limit) if smtp.text is not None else None,
     )
 
 
-def _metadata(given: Mapping[str, Any], cut: set[str]) -> dict[str, str]:
+def _metadata(given: Mapping[str, Any], cut: set[str], limits: Limits) -> dict[str, str]:
     try:
         characters = len("".join(given)) + len("".join(given.values()))
     except TypeError:
-        characters = values.METADATA_LIMIT  # not all are texts: looked at one by one
-    if characters <= _SHORT and len(given) <= values.METADATA_KEYS:
+        characters = SHORT + 1  # not all are texts: looked at one by one
+    if characters <= SHORT and len(given) <= limits.metadata_keys:
         return given if given.__class__ is dict else dict(given)
     kept: dict[str, str] = {}
     size = 0
@@ -232,7 +230,7 @@ def _metadata(given: Mapping[str, Any], cut: set[str]) -> dict[str, str]:
             continue
         found = values.metadata_value(value)
         size += values.size_of(key) + values.size_of(found)
-        if len(kept) == values.METADATA_KEYS or size > values.METADATA_LIMIT:
+        if len(kept) == limits.metadata_keys or size > limits.metadata_bytes:
             cut.add("metadata")
             break
         kept[key] = found

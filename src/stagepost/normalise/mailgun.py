@@ -96,10 +96,10 @@ _LAST_WINS = ("timestamp", "token", "signature")
 
 def parts(post: Post) -> list[Any] | Rejected:
     """The object of a JSON post, or a form post in its shape."""
-    form = form_of(post.body, post.headers.get("content-type", ""))
+    form = form_of(post.body, post.headers.get("content-type", ""), post.limits)
     if isinstance(form, Form):
         return [_from_legacy(form)]
-    return form if isinstance(form, Rejected) else json_parts(post.body)
+    return form if isinstance(form, Rejected) else json_parts(post.body, post.limits)
 
 
 def check(post: Post, key: str) -> bool:

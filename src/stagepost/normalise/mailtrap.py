@@ -13,7 +13,7 @@ from typing import Any
 from stagepost.events import Reason, Rejected
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import truncated_ip
-from stagepost.normalise.bodies import PART_LIMIT, json_parts
+from stagepost.normalise.bodies import json_parts
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 from stagepost.normalise.post import Post
@@ -65,15 +65,15 @@ BOUNCE_CATEGORIES: Mapping[str, str] = {
 
 def parts(post: Post) -> list[Any] | Rejected:
     """The elements of ``events``, in every line that has them; other lines are events themselves."""
-    lines = json_parts(post.body)
+    lines = json_parts(post.body, post.limits)
     if isinstance(lines, Rejected):
         return lines
     found: list[Any] = []
     for line in lines:
         events = line.get("events") if isinstance(line, dict) and "event" not in line else None
         found += events if isinstance(events, list) else [line]
-    if len(found) > PART_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"{len(found)} parts, more than {PART_LIMIT}")
+    if len(found) > post.limits.parts:
+        return Rejected(Reason.OVERSIZE, f"{len(found)} parts, more than {post.limits.parts}")
     return found
 
 

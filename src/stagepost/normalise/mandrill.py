@@ -69,16 +69,18 @@ REASONS: Mapping[str, str] = {
 
 def parts(post: Post) -> list[Any] | Rejected:
     """Elements of the field ``mandrill_events``; of the body itself where that is the array already."""
-    form = form_of(post.body, post.headers.get("content-type", ""))
+    form = form_of(post.body, post.headers.get("content-type", ""), post.limits)
     if not isinstance(form, Form):
-        return form if isinstance(form, Rejected) else json_parts(post.body)
+        return form if isinstance(form, Rejected) else json_parts(post.body, post.limits)
     found = next((value for name, value in form.fields if name == b"mandrill_events"), None)
-    return json_parts(found) if found is not None else Rejected(Reason.SCHEMA, "a form without mandrill_events")
+    if found is None:
+        return Rejected(Reason.SCHEMA, "a form without mandrill_events")
+    return json_parts(found, post.limits)
 
 
 def check(post: Post, key: str) -> bool:
     """The signature over URL and form fields; without the URL nothing fits."""
-    form = form_of(post.body, post.headers.get("content-type", ""))
+    form = form_of(post.body, post.headers.get("content-type", ""), post.limits)
     if post.url is None or not isinstance(form, Form):
         return False
     return signatures.mandrill(post.url, form.fields, post.headers.get("x-mandrill-signature", ""), key)

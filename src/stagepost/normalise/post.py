@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from stagepost.events import Event, Rejected
+from stagepost.normalise.limits import LIMITS, Limits
 
 Signature = Literal["off", "check", "mark", "require"]
 """``check``: where secrets are set, a post that none fits is rejected. ``mark``: it passes with ``verified: false``.
@@ -62,6 +63,8 @@ class Post(Struct, frozen=True, kw_only=True):
     """Topic, partition and offset where the post lies; None where it lies nowhere."""
     certificates: tuple[str, ...] = ()
     """PEM, fetched from the checked hosts that the post names (SNS); they may verify beside the account's secrets."""
+    limits: Limits = LIMITS
+    """How much of it is read."""
 
 
 class Normalised(Struct, frozen=True, kw_only=True):

@@ -93,7 +93,7 @@ def _nothing(post: Post, account: AccountConfig) -> str | None:
 
 
 def _json(post: Post) -> list[Any] | Rejected:
-    return json_parts(post.body)
+    return json_parts(post.body, post.limits)
 
 
 def _anywhere(post: Post, account: AccountConfig) -> bool:

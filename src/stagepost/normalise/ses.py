@@ -20,8 +20,9 @@ from msgspec import Struct, structs
 from stagepost.events import Reason, Rejected, Smtp
 from stagepost.normalise import answers, signatures, times, values
 from stagepost.normalise.addresses import domain_of, truncated_ip
-from stagepost.normalise.bodies import PART_LIMIT, json_parts
+from stagepost.normalise.bodies import json_parts
 from stagepost.normalise.facts import Facts
+from stagepost.normalise.limits import Limits
 from stagepost.normalise.machines import NO_VERDICT, Verdict, judge
 from stagepost.normalise.post import AccountConfig, Post
 from stagepost.normalise.times import Moment
@@ -103,11 +104,11 @@ class Carried(Struct, frozen=True):
 
 def parts(post: Post) -> list[Any] | Rejected:
     """The SES events of a post with the time of their carrier."""
-    found = _carried(post.body)
+    found = _carried(post.body, post.limits)
     if isinstance(found, Rejected):
         return found
-    if sum(_recipients_named(each) for each in found) > PART_LIMIT:
-        return Rejected(Reason.OVERSIZE, f"more than {PART_LIMIT} recipients and topics")
+    if sum(_recipients_named(each) for each in found) > post.limits.parts:
+        return Rejected(Reason.OVERSIZE, f"more than {post.limits.parts} recipients and topics")
     return [
         each if isinstance(each, Rejected) else {"event": each.event, "name": each.name, "time": each.time}
         for each in found
@@ -130,7 +131,7 @@ def check(post: Post, key: str) -> bool:
     """A certificate verifies SNS envelopes, all that the post holds; what SNS did not sign has a shared secret."""
     if "-----BEGIN" not in key:
         return signatures.shared_secret(post, key)
-    found = _carried(post.body)
+    found = _carried(post.body, post.limits)
     if isinstance(found, Rejected):
         return False
     envelopes = [each.envelope for each in found if isinstance(each, Carried)]
@@ -143,7 +144,7 @@ def admits(post: Post, account: AccountConfig) -> bool:
     """Whether all topics that the post names are listed; an account without a list takes every topic."""
     if not account.topics:
         return True
-    found = _carried(post.body)
+    found = _carried(post.body, post.limits)
     if isinstance(found, Rejected):
         return True
     named = {
@@ -159,7 +160,7 @@ def admits(post: Post, account: AccountConfig) -> bool:
 def certificate_urls(post: Post, account: AccountConfig) -> tuple[str, ...]:
     """Where the certificates of a post's listed topics lie, each once; on Amazon's host of the topic's own region only,
     so that no post makes anybody ask a host that never answers."""
-    found = _carried(post.body)
+    found = _carried(post.body, post.limits)
     if isinstance(found, Rejected):
         return ()
     named = (
@@ -173,7 +174,7 @@ def certificate_urls(post: Post, account: AccountConfig) -> tuple[str, ...]:
 def confirmation_url(post: Post, account: AccountConfig) -> str | None:
     """What to call to confirm the subscription that a post asks to confirm, made of topic and token alone: the URL that
     the post names is nobody's to call. None: it asks for nothing, or for a topic that is not listed."""
-    found = _carried(post.body)
+    found = _carried(post.body, post.limits)
     for each in found if isinstance(found, list) else ():
         envelope = each.envelope if isinstance(each, Carried) else None
         if envelope is None or envelope.get("Type") != "SubscriptionConfirmation":
@@ -380,23 +381,23 @@ def _smtp(about: Mapping[str, Any], recipient: Mapping[str, Any]) -> Smtp | None
     return answers.smtp(told, enhanced=recipient.get("status"))
 
 
-def _carried(body: bytes) -> list[Carried | Rejected] | Rejected:
+def _carried(body: bytes, limits: Limits) -> list[Carried | Rejected] | Rejected:
     """The SES events of a body, out of all carriers that it came in."""
     if body.strip().startswith(tuple(text.encode() for text in _PINGS)):
         return [Carried(None)]
-    found = json_parts(body)
+    found = json_parts(body, limits)
     if isinstance(found, Rejected):
         return found
     carried: list[Carried | Rejected] = []
     for value in found:
-        for each in _unpacked(value, Carried(None), _CARRIERS):
-            if len(carried) == PART_LIMIT:
-                return Rejected(Reason.OVERSIZE, f"more than {PART_LIMIT} parts")
+        for each in _unpacked(value, Carried(None), _CARRIERS, limits):
+            if len(carried) == limits.parts:
+                return Rejected(Reason.OVERSIZE, f"more than {limits.parts} parts")
             carried.append(each)
     return carried
 
 
-def _unpacked(value: Any, outer: Carried, carriers: int) -> Iterator[Carried | Rejected]:
+def _unpacked(value: Any, outer: Carried, carriers: int, limits: Limits) -> Iterator[Carried | Rejected]:
     """What a value carries, told by its shape; ``outer`` is what the carriers around it said."""
     if isinstance(value, Rejected):
         yield value
@@ -406,19 +407,19 @@ def _unpacked(value: Any, outer: Carried, carriers: int) -> Iterator[Carried | R
         yield Rejected(Reason.SCHEMA, f"more than {_CARRIERS} carriers inside each other")
     elif isinstance(value.get("Records"), list):  # Lambda, of SNS or of SQS
         for record in value["Records"]:
-            yield from _unpacked(_record(record), outer, carriers - 1)
+            yield from _unpacked(_record(record), outer, carriers - 1, limits)
     elif isinstance(value.get("records"), list):  # Firehose over HTTP
         time = times.unix(value.get("timestamp"))
         for record in value["records"]:
-            yield from _from_text(_unencoded(values.mapping(record).get("data")), _timed(outer, time), carriers)
+            yield from _from_text(_unencoded(values.mapping(record).get("data")), _timed(outer, time), carriers, limits)
     elif "Message" in value and ("Type" in value or "TopicArn" in value):
         outer = structs.replace(_timed(outer, times.iso(value.get("Timestamp"))), envelope=value)
         if value.get("Type") in ("SubscriptionConfirmation", "UnsubscribeConfirmation"):
             yield structs.replace(outer, event=None)
         else:
-            yield from _from_text(value["Message"], outer, carriers)
+            yield from _from_text(value["Message"], outer, carriers, limits)
     elif "Body" in value or "body" in value:  # SQS, as its interface and as Lambda spell it
-        yield from _from_text(value.get("Body", value.get("body")), outer, carriers)
+        yield from _from_text(value.get("Body", value.get("body")), outer, carriers, limits)
     elif isinstance(value.get("detail"), dict):  # EventBridge
         outer = structs.replace(_timed(outer, times.iso(value.get("time"))), name=values.text(value.get("detail-type")))
         yield structs.replace(outer, event=value["detail"])
@@ -445,10 +446,10 @@ def _unencoded(data: Any) -> Any:
         return Rejected(Reason.UNDECODABLE, "a record that is not base64")
 
 
-def _from_text(text: Any, outer: Carried, carriers: int) -> Iterator[Carried | Rejected]:
+def _from_text(text: Any, outer: Carried, carriers: int, limits: Limits) -> Iterator[Carried | Rejected]:
     """What a carrier's text holds, itself a body; an object in place of the text is taken as it is."""
     if isinstance(text, dict | Rejected):
-        yield from _unpacked(text, outer, carriers - 1)
+        yield from _unpacked(text, outer, carriers - 1, limits)
         return
     if not isinstance(text, str | bytes):
         yield Rejected(Reason.SCHEMA, "a carrier without a message")
@@ -457,11 +458,11 @@ def _from_text(text: Any, outer: Carried, carriers: int) -> Iterator[Carried | R
     if body.strip().startswith(tuple(ping.encode() for ping in _PINGS)):
         yield structs.replace(outer, event=None)
         return
-    found = json_parts(body)
+    found = json_parts(body, limits)
     if isinstance(found, Rejected):
         yield found
         return
     if not found:
         yield structs.replace(outer, event=None)
     for value in found:
-        yield from _unpacked(value, outer, carriers - 1)
+        yield from _unpacked(value, outer, carriers - 1, limits)

@@ -10,16 +10,6 @@ import msgspec
 from stagepost.events import Rejected
 from stagepost.normalise.bodies import json_parts
 
-STRING_LIMIT = 2 * 1024
-"""Bytes of a string on an event; a longer one is cut and named in ``cut`` (providers.md 5.3)."""
-
-URL_LIMIT = 8 * 1024
-METADATA_KEYS = 50
-METADATA_LIMIT = 8 * 1024
-TAGS = 50
-ID_LIMIT = 256
-"""Bytes of a contact or campaign id; a longer one counts as absent."""
-
 
 def text(value: Any) -> str | None:
     """A non-empty string, a number as its digits, a truth value as JSON has it; None for everything else."""
@@ -103,12 +93,12 @@ def metadata_value(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def id_text(value: Any) -> str | None:
-    """An id that may become a key: non-empty text of at most 256 bytes without NUL."""
+def id_text(value: Any, limit: int) -> str | None:
+    """An id that may become a key: non-empty text of at most ``limit`` bytes without NUL."""
     found = value.strip() if value.__class__ is str else text(value)
     if not found or "\x00" in found:
         return None
-    return found if len(found) * 4 <= ID_LIMIT or size_of(found) <= ID_LIMIT else None
+    return found if len(found) * 4 <= limit or size_of(found) <= limit else None
 
 
 def unbracketed(value: Any) -> str | None:

@@ -96,6 +96,13 @@ def test_an_account_of_the_settings_file_applies(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["contact"] == "k1"
 
 
+def test_the_limits_of_the_settings_file_apply(tmp_path: Path) -> None:
+    (tmp_path / "stagepost.toml").write_text("limits.body_bytes = 1_048_576\nlimits.tags = 1\n")
+    result = run("sendgrid", *AT, stdin=body({**SENDGRID, "category": ["a", "b"]}))
+    assert json.loads(result.stdout)["tags"] == ["a"]
+    assert json.loads(run("sendgrid", *AT, stdin=b" " * (1 << 20) + b"[]").stderr)["rejected"] == "oversize"
+
+
 def test_a_form_post_is_told_by_its_content_type_or_by_itself() -> None:
     events = json.dumps([{"event": "send", "_id": "m", "ts": 1793610847, "msg": {"email": "ann@example.com"}}])
     form = urlencode({"mandrill_events": events}).encode()

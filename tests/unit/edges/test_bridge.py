@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.sns import TOPIC, SnsKeys
 
 from stagepost.edges import bridge as receiving
@@ -22,7 +23,7 @@ from stagepost.edges.metrics import Metrics
 from stagepost.edges.sns import CertificateUnavailable
 from stagepost.engine.plan import Emit, Topic
 from stagepost.normalise import AccountConfig
-from stagepost.normalise.bodies import BODY_LIMIT
+from stagepost.normalise.limits import LIMITS
 
 BODY = b'{"RecordType":"Delivery","Recipient":"ann@example.com"}'
 
@@ -79,6 +80,12 @@ def bridge(
         certificates=calls.certificate,
         confirm=calls.confirm,
     )
+    with serving(running) as port:
+        yield port
+
+
+@contextmanager
+def serving(running: Bridge) -> Iterator[int]:
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
@@ -174,7 +181,7 @@ def test_a_body_beyond_the_limit_is_refused_without_reading_it_all(provider: str
     with bridge(sink) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.putrequest("POST", f"/webhooks/{provider}/main")
-        connection.putheader("Content-Length", str(BODY_LIMIT + 1))
+        connection.putheader("Content-Length", str(LIMITS.body_bytes + 1))
         connection.endheaders()
         assert connection.getresponse().status == code
         connection.close()
@@ -187,6 +194,16 @@ def test_a_body_beyond_the_limit_is_refused_without_reading_it_all(provider: str
             pass  # the bridge had hung up before everything was written
         connection.close()
     assert sink.sent == []
+
+
+def test_the_limit_of_a_body_is_the_installations() -> None:
+    sink = Sink()
+    small = structs.replace(LIMITS, body_bytes=len(BODY))
+    running = Bridge(("127.0.0.1", 0), {}, sink, Metrics(), limits=small)  # type: ignore[arg-type]
+    with serving(running) as port:
+        assert call(port, "/webhooks/sendgrid/main", BODY)[0] == 200
+        assert call(port, "/webhooks/sendgrid/main", BODY + b" ")[0] == 413
+    assert len(sink.sent) == 1
 
 
 @pytest.mark.parametrize("path", ["/webhooks/nobody/main", "/webhooks/postmark/a%20b", "/webhooks/postmark", "/other"])

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagepost.events import Reason, Rejected
-from stagepost.normalise.bodies import BODY_LIMIT, Form, form_of, json_parts, too_deep
+from stagepost.normalise.bodies import Form, form_of, json_parts, too_deep
+from stagepost.normalise.limits import LIMITS
 
 
 def parts(body: bytes) -> Any:
@@ -77,7 +78,7 @@ def test_the_last_of_equal_keys_wins_and_integers_keep_their_digits() -> None:
         b'{"a":1}\n' * 10_001,
         b'{"a":1}' * 10_001,
         b"[" + b"1," * 10_000 + b"1]",
-        b" " * BODY_LIMIT + b"{}",
+        b" " * LIMITS.body_bytes + b"{}",
         b'{"a":' * 33 + b"1" + b"}" * 33,
     ],
 )
@@ -93,7 +94,12 @@ def test_32_levels_are_read_and_brackets_in_strings_are_none() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b'\\"' * (BODY_LIMIT // 2), b'"' * BODY_LIMIT, b'{"' + b'\\"' * (BODY_LIMIT // 2 - 1), b"[]" * (BODY_LIMIT // 2)],
+    [
+        b'\\"' * (LIMITS.body_bytes // 2),
+        b'"' * LIMITS.body_bytes,
+        b'{"' + b'\\"' * (LIMITS.body_bytes // 2 - 1),
+        b"[]" * (LIMITS.body_bytes // 2),
+    ],
 )
 def test_no_body_within_the_limit_takes_more_than_a_few_passes(body: bytes) -> None:
     begin = time.perf_counter()
@@ -148,7 +154,7 @@ def test_a_multipart_form_needs_no_header_and_its_files_are_left_out(end: bytes)
 
 
 def test_forms_are_bounded() -> None:
-    for body in (b"a=1&" * 10_001, b'--b\r\nname="a"\r\n\r\n1\r\n' * 10_002, b"a=" + b"x" * BODY_LIMIT):
+    for body in (b"a=1&" * 10_001, b'--b\r\nname="a"\r\n\r\n1\r\n' * 10_002, b"a=" + b"x" * LIMITS.body_bytes):
         found = form_of(body)
         assert isinstance(found, Rejected) and found.reason == Reason.OVERSIZE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from stagepost.events import Reason, parse_rfc3339, stable_id
 from stagepost.normalise import AccountConfig, Normalised, Post, normalise
-from stagepost.normalise.bodies import PART_LIMIT
+from stagepost.normalise.limits import LIMITS
 
 RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
 EVENT: dict[str, Any] = {
@@ -61,7 +61,7 @@ def test_envelopes_one_a_line_are_taken_apart_too() -> None:
 
 
 def test_more_events_than_a_body_may_have_parts_are_too_many() -> None:
-    result = convert(b'{"events":[' + b"1," * PART_LIMIT + b"1]}")
+    result = convert(b'{"events":[' + b"1," * LIMITS.parts + b"1]}")
     assert [(rejected.reason, rejected.part) for rejected in result.rejected] == [(Reason.OVERSIZE, None)]
 
 

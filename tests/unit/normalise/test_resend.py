@@ -12,7 +12,7 @@ import pytest
 
 from stagepost.events import MICROS, Event, Reason, parse_rfc3339, stable_id
 from stagepost.normalise import AccountConfig, Normalised, Post, normalise
-from stagepost.normalise.bodies import PART_LIMIT
+from stagepost.normalise.limits import LIMITS
 
 RECEIVED = parse_rfc3339("2026-11-02T09:20:00Z")
 CREATED = "2026-11-02T09:15:00.000Z"
@@ -52,7 +52,7 @@ def test_each_recipient_of_one_post_has_an_id_of_its_own() -> None:
 
 
 def test_more_recipients_than_a_body_may_have_parts_are_too_many() -> None:
-    result = convert(body("email.sent", to=[f"a{n}@example.com" for n in range(PART_LIMIT + 1)]))
+    result = convert(body("email.sent", to=[f"a{n}@example.com" for n in range(LIMITS.parts + 1)]))
     assert [(r.reason, r.part) for r in result.rejected] == [(Reason.OVERSIZE, None)]
 
 
