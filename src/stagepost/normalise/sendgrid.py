@@ -133,7 +133,8 @@ def _classified(event: str, part: Mapping[str, Any]) -> tuple[str, dict[str, Any
     """Type in the vocabulary, and the sub-fields that go with it."""
     type_ = TYPES.get(event, "email.unknown")
     if event == "bounce":
-        return type_, {"bounce_class": _bounce_class(part), "asynchronous": "sg_message_id" not in part or None}
+        asynchronous = values.text(part.get("sg_message_id")) is None or None
+        return type_, {"bounce_class": _bounce_class(part), "asynchronous": asynchronous}
     if event == "dropped":
         return _dropped(part)
     if event == "unsubscribe":

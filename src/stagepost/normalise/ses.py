@@ -306,9 +306,9 @@ def _recipients(
     whoever acted. Complaints name who may have complained, and all are taken at their word."""
     listed = about.get(kind.recipients) if kind.recipients is not None else None
     if isinstance(listed, list) and listed:
-        certain: Literal["exact", "candidate"] = (
-            "candidate" if kind.object == "complaint" and len(listed) > 1 else "exact"
-        )
+        # What SES did not send because of its list, it says of each address for certain.
+        doubtful = kind.object == "complaint" and type_ != "email.dropped" and len(listed) > 1
+        certain: Literal["exact", "candidate"] = "candidate" if doubtful else "exact"
         return [
             (each.get("emailAddress") if isinstance(each, dict) else each, certain, values.mapping(each))
             for each in listed

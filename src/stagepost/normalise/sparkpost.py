@@ -154,15 +154,15 @@ def _classified(name: str, of_class: str, event: Mapping[str, Any]) -> tuple[str
     if type_ in ("email.deferred", "email.failed"):
         return type_, {"reason": _told(event)}
     if name == "spam_complaint":
-        return _complaint(values.text(event.get("fbtype")))
+        return _complaint(values.raw(event.get("fbtype")).lower())
     return type_, extra
 
 
-def _complaint(told: str | None) -> tuple[str, dict[str, Any]]:
+def _complaint(told: str) -> tuple[str, dict[str, Any]]:
     """A feedback loop also reports what people took out of the spam folder (RFC 5965)."""
     if told == "not-spam":
         return "email.unknown", {"category": "not_spam"}
-    return "email.complained", {"feedback": told if told is None or told in _FEEDBACK else "other"}
+    return "email.complained", {"feedback": told if told in _FEEDBACK else "other" if told else None}
 
 
 def _verdict(type_: str, event: Mapping[str, Any]) -> Verdict:
