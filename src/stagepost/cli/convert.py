@@ -63,7 +63,7 @@ def add_to(app: typer.Typer) -> None:
             raise typer.BadParameter("Mandrill signs the URL that it called: give --url", param_hint="--secret")
         post = Post(
             provider=name,
-            account=account,
+            account=_name(account),
             body=_body(file, limits.body_bytes),
             headers=_headers(header or []),
             received_at=_received_at(received_at),
@@ -91,6 +91,13 @@ def _provider(given: str) -> str:
         known = ", ".join(sorted(PROVIDERS))
         raise typer.BadParameter(f"{given!r} cannot be read; known are {known}", param_hint="PROVIDER")
     return name
+
+
+def _name(account: str) -> str:
+    """A name in an id has to be text; arguments that are none come as halves of characters."""
+    if not account.isprintable():
+        raise typer.BadParameter("not a name", param_hint="--account")
+    return account or "default"
 
 
 def _body(file: str, limit: int) -> bytes:

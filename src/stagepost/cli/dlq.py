@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ from stagepost.cli.output import (
     note,
     progress_bar,
 )
+
+_PLACE = re.compile(r"([^:]+):([0-9]{1,9}):([0-9]{1,18})")
+"""No number is beyond what Kafka counts with: 32 and 64 bits."""
 
 if TYPE_CHECKING:
     from stagepost.edges.scan import Scanner
@@ -224,12 +228,11 @@ def _topics(name: str | None) -> Sequence[Topic]:
 
 
 def _place(text: str) -> tuple[Topic, int, int]:
-    name, _, rest = text.partition(":")
-    partition, _, offset = rest.partition(":")
-    if not (partition.isdigit() and offset.isdigit() and len(rest) < 30):
+    found = _PLACE.fullmatch(text)
+    if found is None:
         raise typer.BadParameter(f"{text!r} is no TOPIC:PARTITION:OFFSET", param_hint="TOPIC:PARTITION:OFFSET")
-    [topic] = _topics(name)
-    return topic, int(partition), int(offset)
+    [topic] = _topics(found[1])
+    return topic, int(found[2]), int(found[3])
 
 
 def _since(text: str | None) -> int | None:

@@ -128,6 +128,7 @@ def test_one_event_per_line_comes_of_firehose() -> None:
         ("sendgrid", "--secret", "@no-such-file"),
         ("sendgrid", "--secret", "not base64"),
         ("postmark", "--secret", ""),
+        ("postmark", "--account", "\udcff"),
         ("mandrill", "--secret", "key"),
     ],
 )
