@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stagepost.edges.erasing import Eraser, Progress, Published, Remains
     from stagepost.settings import Settings
 
-ContactArgument = Annotated[str | None, typer.Argument(metavar="[CONTACT]", help="A contact id.")]
+ContactArgument = Annotated[str | None, typer.Argument(metavar="CONTACT", help="A contact id.")]
 Address = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
     @app.command()
     def convert(
         provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Such as sendgrid or postmark.")],
-        file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="The body; default: standard input.")] = "-",
+        file: Annotated[str, typer.Argument(metavar="FILE|-", help="The body; default: standard input.")] = "-",
         account: Annotated[str, typer.Option("--account", metavar="NAME", help="Account of the post.")] = "default",
         header: Annotated[
             list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="A request header; repeatable.")

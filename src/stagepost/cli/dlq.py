@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from stagepost.engine.retries import DeadLetter
 
 TopicArgument = Annotated[
-    str | None, typer.Argument(metavar="[TOPIC]", help="email.raw.dlq, email.events.dlq, ... Default: all of them.")
+    str | None, typer.Argument(metavar="TOPIC", help="email.raw.dlq, email.events.dlq, ... Default: all of them.")
 ]
 ReasonOption = Annotated[str | None, typer.Option("--reason", metavar="REASON", help="Only those of this reason.")]
 Since = Annotated[

@@ -76,7 +76,7 @@ class _File:
 def add_to(app: typer.Typer) -> None:
     @app.command()
     def init(
-        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to fill; default: this one.")] = Path(),
+        folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to fill; default: this one.")] = Path(),
         sample: Annotated[
             str | None,
             typer.Option("--from", metavar="EVENTS|-", help="Propose links, campaigns and stages from these events."),

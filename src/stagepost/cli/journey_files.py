@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from stagepost.cli.options import load_from
 from stagepost.cli.output import FAILED, complain, leave
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from stagepost.journey.parse import Parsed
 
 
-def files_of(paths: Iterable[Path]) -> list[Path]:
+def files_of(paths: Sequence[Path]) -> list[Path]:
     """Files as named, and the ``*.yaml`` and ``*.yml`` of folders. A path that is not there is a usage error."""
     found: list[Path] = []
     for path in paths:
@@ -26,8 +27,19 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
         else:
             raise typer.BadParameter(f"{path}: no such file or folder")
     if not found:
-        raise typer.BadParameter("no *.yaml file there")
+        raise typer.BadParameter(f"{', '.join(map(str, paths))}: no *.yaml file there")
     return list(dict.fromkeys(found))
+
+
+def files_or_settings(paths: Sequence[Path] | None) -> list[Path]:
+    """``files_of``; without a path, of the setting ``journeys``: the folder that ``init`` fills and roles read."""
+    if paths:
+        return files_of(paths)
+    try:
+        return files_of([load_from(None).settings.journeys])
+    except typer.BadParameter as error:
+        told = f"{error.message} (setting journeys); name a PATH, or make a first journey with: stagepost init"
+        raise typer.BadParameter(told) from None
 
 
 def parse_files(files: Sequence[Path]) -> list[Parsed]:

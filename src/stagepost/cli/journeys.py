@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import typer
 
-from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
+from stagepost.cli.journey_files import files_or_settings, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
 from stagepost.cli.output import FAILED, Failure, counted, data, json_data, leave, note
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from stagepost.journey.problems import Problem
     from stagepost.journey.timeline import TimelineResult
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Journey files, or folders of them.")]
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATH", help="Journey files, or folders of them. Default: the setting journeys."),
+]
 
 
 _KEYS = re.compile(r"^(journey|stages)\s*:", re.MULTILINE)
@@ -41,7 +44,7 @@ class Format(StrEnum):
 def add_to(app: typer.Typer) -> None:
     @app.command()
     def validate(
-        paths: Paths,
+        paths: Paths = None,
         format_: Annotated[Format, typer.Option("--format", help="How problems are printed.")] = Format.TEXT,
         state_size: Annotated[
             bool,
@@ -53,12 +56,12 @@ def add_to(app: typer.Typer) -> None:
 
         Every problem with its line, its code and how to mend it.
 
-        Example: stagepost validate journeys/ --format github
+        Example: stagepost validate journeys --format github
         """
         format_ = Format.JSON if as_json else format_
         if state_size and format_ not in (Format.TEXT, Format.JSON):
             raise typer.BadParameter(f"{format_} has no place for it", param_hint="--state-size")
-        files = files_of(paths)
+        files = files_or_settings(paths)
         results = parse_files(files)
         problems = [problem for parsed in results for problem in parsed.problems]
         errors = sum(problem.is_error for problem in problems)
@@ -114,7 +117,7 @@ def add_to(app: typer.Typer) -> None:
 
     @app.command()
     def test(
-        paths: Paths,
+        paths: Paths = None,
         junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
         as_json: Json = False,
     ) -> None:
@@ -127,11 +130,11 @@ def add_to(app: typer.Typer) -> None:
         hard|soft C", or any activity as "order.completed total=10". Events are human unless machine=true|unknown. A
         line of expect is "OFFSET from -> to" or "OFFSET stall STAGE", in order and complete.
 
-        Example: stagepost test journeys/ --junit report.xml
+        Example: stagepost test journeys --junit report.xml
         """
         from stagepost.journey.timeline import run_timelines
 
-        parsed = without_errors(parse_files(files_of(paths)))
+        parsed = without_errors(parse_files(files_or_settings(paths)))
         results = [(journey, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
         if as_json:
             json_data({"tests": [_test_json(journey, result) for journey, result in results]})

@@ -44,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
     def plan(
         paths: Annotated[
             list[Path],
-            typer.Argument(metavar="PATH...", help="Journey files, or folders of them: a folder is all there will be."),
+            typer.Argument(metavar="PATH", help="Journey files, or folders of them: a folder is all there will be."),
         ],
         events: Annotated[
             str | None,

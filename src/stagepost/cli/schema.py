@@ -18,9 +18,7 @@ def add_to(app: typer.Typer) -> None:
     def schema(
         name: Annotated[
             str | None,
-            typer.Argument(
-                metavar="[NAME]", help="journey, event, transition, membership, metric, alert; or asyncapi."
-            ),
+            typer.Argument(metavar="NAME", help="journey, event, transition, membership, metric, alert; or asyncapi."),
         ] = None,
         out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write to files there instead.")] = None,
         check: Annotated[

@@ -31,9 +31,7 @@ SHOWN_GROUPS = 20
 def add_to(app: typer.Typer) -> None:
     @app.command()
     def simulate(
-        journeys: Annotated[
-            list[Path], typer.Argument(metavar="JOURNEY...", help="Journey files, or folders of them.")
-        ],
+        journeys: Annotated[list[Path], typer.Argument(metavar="JOURNEY", help="Journey files, or folders of them.")],
         events: Annotated[
             str, typer.Option("--events", metavar="FILE|-", help="Canonical events, one JSON object a line; .zst too.")
         ],

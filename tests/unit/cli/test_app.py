@@ -54,6 +54,13 @@ def test_help_cuts_no_verb_short(capsys: pytest.CaptureFixture[str]) -> None:
         ]
 
 
+def test_the_line_of_usage_writes_each_argument_once_bracketed(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in _all_commands():
+        app.run([*words, "--help"])
+        usage = capsys.readouterr().out.splitlines()[0]
+        assert not [part for part in ("[[", "...}", "...]") if part in usage], usage
+
+
 def _all_commands() -> list[list[str]]:
     found = []
     for name, command in typer.main.get_group(app.build([])).commands.items():

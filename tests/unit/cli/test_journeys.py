@@ -92,6 +92,21 @@ def test_a_path_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert run("validate", str(tmp_path)).exit_code == 2
 
 
+@pytest.mark.parametrize("verb", ["validate", "test"])
+def test_without_a_path_it_is_the_folder_of_the_settings_and_where_nothing_is_it_says_how_to_begin(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nothing = run(verb)
+    assert (2, True) == (nothing.exit_code, "journeys: no such file or folder (setting journeys)" in nothing.stderr)
+    assert nothing.stderr.rstrip().endswith("make a first journey with: stagepost init")
+    assert 0 == run("init").exit_code
+    found = run(verb)
+    assert (0, True) == (found.exit_code, found.stderr.startswith(("1 file checked, 0 errors", "6 tests, 0 failed")))
+    monkeypatch.setenv("STAGEPOST_JOURNEYS", "elsewhere")
+    assert "elsewhere: no such" in run(verb).stderr
+
+
 def test_two_files_cannot_define_the_same_journey(folder: Path) -> None:
     (folder / "other.yaml").write_text(GOOD)
     result = run("validate", str(folder))
