@@ -127,6 +127,7 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
         from stagepost.edges.roles import Status
         from stagepost.wiring import await_cluster, build_role
 
+        _look_at_journeys(role, settings)
         metrics, port = Metrics(), PORTS[role] if port is None else port
 
         def status() -> Status:
@@ -156,6 +157,17 @@ def _run_one(role: str, settings: Settings, options: RunOptions, host: str, port
             health.close()
 
 
+def _look_at_journeys(role: str, settings: Settings) -> None:
+    """Tell a broken file at once, and not when Kafka answers: the role reads them again then, as they are by that time.
+
+    Raises SettingsError.
+    """
+    from stagepost.wiring import read_journeys
+
+    if role == "journey":
+        read_journeys(settings)
+
+
 def _run_all(
     settings: Settings, arguments: list[str], environment: dict[str, str], instance: str | None, port: int | None
 ) -> int:
@@ -164,6 +176,7 @@ def _run_all(
     from stagepost.edges.signals import stopping
     from stagepost.wiring import await_cluster
 
+    _look_at_journeys("journey", settings)
     log = logger("stagepost.all")
     commands = []
     for role in ROLES:

@@ -51,9 +51,25 @@ def test_a_start_that_is_no_time_is_refused(
     assert "'yesterday' is neither earliest nor latest nor an RFC 3339 time" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("role", ["journey", "all"])
+def test_a_broken_journey_file_is_told_before_kafka_is_asked(
+    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_arguments: object) -> None:
+        raise AssertionError("Kafka was asked first")
+
+    monkeypatch.setenv("STAGEPOST_IDENTITY__TENANT_KEY", "0123456789abcdef")
+    monkeypatch.setattr("stagepost.edges.logs.configure", lambda *_, **__: None)
+    monkeypatch.setattr("stagepost.wiring.await_cluster", asked)
+    (tmp_path / "journeys").mkdir()
+    (tmp_path / "journeys" / "b.yaml").write_text("journey: b\nstages:\n  - one: {clicked: pricng}\n")
+    assert 2 == run(["run", role, "--port", "0"])
+    assert "stagepost: journeys/b.yaml:3:20: SP201 'pricng' is no link\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("asked_to_end", "code"), [(True, 0), (False, 1)])
 def test_a_role_may_be_asked_to_end_while_it_waits_for_its_broker(
-    monkeypatch: pytest.MonkeyPatch, asked_to_end: bool, code: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked_to_end: bool, code: int
 ) -> None:
     def no_broker(*_arguments: object) -> None:
         if asked_to_end:
@@ -64,6 +80,7 @@ def test_a_role_may_be_asked_to_end_while_it_waits_for_its_broker(
     monkeypatch.setattr("stagepost.edges.logs.configure", lambda *_, **__: None)
     monkeypatch.setattr("stagepost.wiring.await_cluster", lambda *_: True)
     monkeypatch.setattr("stagepost.wiring.build_role", no_broker)
+    (tmp_path / "journeys").mkdir()
     assert code == run(["run", "journey", "--port", "0"])
 
 
