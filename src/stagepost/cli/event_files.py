@@ -42,18 +42,23 @@ class BadLines:
 
 
 def tell_late(simulation: Simulation) -> None:
-    """Say on standard error how many events came too late to move anybody: a file out of order looks like a rule that
-    does not work."""
+    """Say on standard error how many events came too late to move anybody, and behind which one: a file out of order,
+    or a single time in the future, looks like a rule that does not work."""
     from stagepost.journey.durations import duration_text
     from stagepost.journey.result import Outcome
 
-    late = simulation.outcomes.get(Outcome.LATE, 0)
-    if late:
-        span = duration_text(simulation.program.lateness)
-        complain(
-            f"{counted(late, 'event')} came late, after one that is more than {span} younger, and moved nobody but by "
-            "withdrawals and complaints; is the file in order of occurred_at?"
-        )
+    if simulation.first_late is None:
+        return
+    late, foremost = simulation.first_late
+    span = duration_text(simulation.program.lateness)
+    complain(
+        f"{counted(simulation.outcomes[Outcome.LATE], 'event')} came late, more than {span} behind the clock, and "
+        "moved nobody but by withdrawals and complaints"
+    )
+    complain(
+        f"  the first is {late.id!r} of {late.occurred_at}; {foremost.id!r} of {foremost.occurred_at} had moved the "
+        "clock ahead: is that time right, and the file in order of occurred_at?"
+    )
 
 
 def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[tuple[Event, int]]:

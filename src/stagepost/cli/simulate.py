@@ -12,14 +12,14 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, complain, counted, data, json_data, leave
+from stagepost.cli.output import PARTLY, complain, counted, data, json_data, leave, note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stagepost.events import Event
     from stagepost.journey.definition import Journey
-    from stagepost.journey.simulate import Funnel, FunnelRow
+    from stagepost.journey.simulate import Funnel, FunnelRow, Simulation
 
 SHOWN_MOVES = 200
 """Moves printed for people; ``--json`` prints all."""
@@ -94,6 +94,7 @@ def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Even
     for move in simulation.run(feed, end):
         out.write(encode_json(move) + b"\n")
     out.flush()
+    _tell(simulation)
 
 
 def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:
@@ -125,7 +126,7 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         data(line)
     if more:
         data(f"... {more:,} more moves: --json prints all")
-    tell_late(simulation)
+    _tell(simulation)
 
 
 def _compare(
@@ -148,13 +149,23 @@ def _compare(
         for move in simulation.finish(end):
             funnel.add(move)
     (_, old), (newest, new) = sides
-    tell_late(newest)
     compared = [_side_by_side(old, new, before, after) for before, after in _pairs(older, newer)]
     if as_json:
         json_data({"journeys": compared})
     else:
         for one in compared:
             _print_compared(one)
+    _tell(newest)
+
+
+def _tell(simulation: Simulation) -> None:
+    """What came late, and at the end what became of every event."""
+    from stagepost.journey.result import Outcome
+
+    tell_late(simulation)
+    classes = ", ".join(f"{simulation.outcomes.get(outcome, 0):,} {outcome}" for outcome in Outcome)
+    events = counted(sum(simulation.outcomes.values()), "event")
+    note(f"{events} read: {classes}; {counted(simulation.moved, 'move')}")
 
 
 def _pairs(older: Sequence[Journey], newer: Sequence[Journey]) -> list[tuple[Journey | None, Journey | None]]:

@@ -5,7 +5,7 @@ The clock follows the events (the largest time so far) and then runs on to ``unt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -30,11 +30,17 @@ def pieces(events: Iterable[tuple[Event, int]]) -> Iterator[list[tuple[Event, in
 
 @dataclass(slots=True)
 class Simulation:
-    """States of all contacts as events go through; ``outcomes`` counts events by accounting class."""
+    """States of all contacts as events go through; ``outcomes`` counts events by accounting class, ``moved`` moves."""
 
     program: Program
     clock: int = 0
     outcomes: dict[Outcome, int] = field(default_factory=dict)
+    moved: int = 0
+    watch: Callable[[Event, int, Outcome], None] | None = None
+    """Called with each event, its time, and what became of it."""
+    first_late: tuple[Event, Event] | None = None
+    """The first event that came late, and the one that had moved the clock to where it was then."""
+    _foremost: Event | None = None
     _states: dict[str, ContactState | None] = field(default_factory=dict)
     _timers: TimerIndex = field(default_factory=TimerIndex)
     _epoch: int = 0
@@ -56,15 +62,19 @@ class Simulation:
         """Transitions that some events more bring about; the piece must be gone through before the next."""
         fold = self._fold()
         for event, at in piece:
+            if at > fold.clock and not event.test:
+                self._foremost = event
             for _, step in fold.event(event, at):
-                yield from self._count(step)
+                if step.outcome is not None:
+                    self._count(step.outcome, event, at)
+                yield from self._counted(step)
         self._keep(fold)
 
     def finish(self, until: int | None = None) -> Iterator[Transition]:
         """Transitions of the timers that are due when the clock runs on, see ``run``."""
         fold = self._fold()
         for _, step in fold.run_to(max(self.clock, until or 0)):
-            yield from self._count(step)
+            yield from self._counted(step)
         self._keep(fold)
 
     def change(self, journeys: Sequence[Journey]) -> list[Transition]:
@@ -92,7 +102,7 @@ class Simulation:
             switch=switch_to(self.program, change, self._epoch, self.clock, old.get),
             epoch=self._epoch,
         )
-        moves = [move for _, step in fold.sweep(sorted(self._states)) for move in self._count(step)]
+        moves = [move for _, step in fold.sweep(sorted(self._states)) for move in self._counted(step)]
         self._keep(fold)
         self.program = compile_program(journeys, self._finished_on(self.program))
         return moves
@@ -111,9 +121,15 @@ class Simulation:
             self._states[contact] = state
             self._timers.set(contact, None if state is None else next_due(state))
 
-    def _count(self, step: Step) -> tuple[Transition, ...]:
-        if step.outcome is not None:
-            self.outcomes[step.outcome] = self.outcomes.get(step.outcome, 0) + 1
+    def _count(self, outcome: Outcome, event: Event, at: int) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if outcome is Outcome.LATE and self.first_late is None and self._foremost is not None:
+            self.first_late = event, self._foremost
+        if self.watch is not None:
+            self.watch(event, at, outcome)
+
+    def _counted(self, step: Step) -> tuple[Transition, ...]:
+        self.moved += len(step.moves)
         return step.moves
 
 

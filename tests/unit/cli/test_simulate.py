@@ -140,7 +140,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     assert 2 == run("simulate", str(folder / "good.yaml"), "--events", str(folder / "none")).exit_code
 
 
-@pytest.mark.parametrize("words", [(), ("--against", "good.yaml")])
+@pytest.mark.parametrize("words", [(), ("--json",), ("--against", "good.yaml")])
 def test_events_that_came_too_late_to_move_anybody_are_told(
     folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,9 +149,31 @@ def test_events_that_came_too_late_to_move_anybody_are_told(
         [EVENTS[0], {**EVENTS[0], "id": "3", "occurred_at": "2026-03-05T10:00:00Z", "contact": "x"}, EVENTS[1]]
     )
     late = run("simulate", "good.yaml", "--events", "-", *words, stdin=feed)
-    assert (late.exit_code, "1 event came late" in late.stderr) == (0, True)
+    assert late.exit_code == 0
+    first, behind, _ = late.stderr.splitlines()
+    assert first.startswith("1 event came late, more than 1d behind the clock")
+    assert behind.startswith("  the first is '2' of 2026-03-02T10:00:00Z; '3' of 2026-03-05T10:00:00Z had moved")
     in_order = run("simulate", "good.yaml", "--events", "-", *words, stdin=lines(EVENTS))
-    assert "late" not in in_order.stderr
+    assert "came late" not in in_order.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("--against", "good.yaml"), ("--against", "good.yaml", "--json")])
+def test_what_became_of_the_events_is_told_last_on_standard_error(
+    folder: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    more = [
+        EVENTS[0],
+        {**EVENTS[0], "id": "3", "test": True},
+        {**EVENTS[0], "id": "4", "contact": "x", "type": "contact.erased"},
+        {**EVENTS[0], "id": "5", "contact": "x"},
+        {**EVENTS[0], "id": "6", "contact": "y", "occurred_at": "2026-02-01T10:00:00Z"},
+    ]
+    result = run("simulate", "good.yaml", "--events", "-", *words, stdin=lines([*EVENTS, *more]))
+    told = "7 events read: 3 applied, 1 late, 1 duplicate, 1 suppressed, 1 test; 2 moves"
+    assert told == result.stderr.splitlines()[-1]
+    quiet = run("simulate", "good.yaml", "--events", "-", *words, "-q", stdin=lines(EVENTS))
+    assert quiet.stderr == ""
 
 
 def test_events_may_come_from_what_is_no_regular_file(folder: Path) -> None:
