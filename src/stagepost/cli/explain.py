@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stagepost.journey.definition import Journey
     from stagepost.journey.explain import Due, Lack, Standing, Stayed
     from stagepost.journey.nearest import Near, Seen
+    from stagepost.journey.result import Outcome
     from stagepost.journey.state import ContactState
     from stagepost.settings import Settings
 
@@ -48,8 +49,8 @@ class Known:
     definitions: dict[tuple[str, str], Journey]
     events: list[tuple[Event, int]] = field(default_factory=list)
     """With ``--history`` or ``--events``."""
-    late: frozenset[str] = frozenset()
-    """Ids of those that came too late to move anybody, where that can be told."""
+    outcomes: list[Outcome] = field(default_factory=list)
+    """What became of each of them; empty where that cannot be told."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -107,28 +108,22 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known 
     from stagepost.journey.simulate import Simulation
 
     definitions = journeys_of(without_errors(parse_files(files_of([path]))))
-    simulation = Simulation(compile_program(definitions))
     mine: list[tuple[Event, int]] = []
-    late: set[str] = set()
+    outcomes: list[Outcome] = []
 
-    def watched(feed: Iterator[tuple[Event, int]]) -> Iterator[tuple[Event, int]]:
-        clock = 0
-        for event, at in feed:
-            clock = clock if event.test else max(clock, at)
-            if event.contact == contact:
-                mine.append((event, at))
-                if at < clock - simulation.program.lateness:
-                    late.add(event.id)
-            yield event, at
+    def watch(event: Event, at: int, outcome: Outcome) -> None:
+        if event.contact == contact:
+            mine.append((event, at))
+            outcomes.append(outcome)
 
-    feed = watched(read_events(events, bad))
-    moves = [told_of(move) for move in simulation.run(feed) if move.contact == contact]
+    simulation = Simulation(compile_program(definitions), watch=watch)
+    moves = [told_of(move) for move in simulation.run(read_events(events, bad)) if move.contact == contact]
     tell_late(simulation)
     state = simulation.states.get(contact)
     if state is None:
         return None
     by_version = {(each.name, each.version): each for each in definitions}
-    return Known(state, simulation.program, simulation.clock, moves, by_version, mine, frozenset(late))
+    return Known(state, simulation.program, simulation.clock, moves, by_version, mine, outcomes)
 
 
 def from_redis(contact: str, settings: Settings) -> Known | None:
@@ -191,7 +186,7 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
         whole: dict[str, object] = {"contact": contact, "clock": rfc3339(known.clock), "erased": None}
         whole["journeys"] = [standing_json(known, each) for each in chosen]
         if known.events:
-            whole["events"] = [_event_json(known, chosen, event, at) for event, at in known.events]
+            whole["events"] = [_event_json(known, chosen, *lived) for lived in _lived(known)]
         json_data(whole)
         return
     data(f"as of {rfc3339(known.clock)}")
@@ -199,13 +194,14 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
         _print_standing(known, contact, each)
     if known.events:
         data("events")
-        for event, at in known.events:
-            moved = ", ".join(f"{m.journey}: {m.source or 'none'} -> {m.to}" for m in _moved_by(known, event.id))
+        for event, at, outcome in _lived(known):
+            moved = ", ".join(_moved_by(known, event, outcome))
             where = " ".join(filter(None, (event.campaign, _place(event.url)))) + _labels(
                 _links_of(known, chosen, event)
             )
-            acted = f"  => {moved}" if moved else "  (late)" if event.id in known.late else ""
-            data(f"  {rfc3339(at)}  {event.type}  {where}{acted}".rstrip())
+            acted = f"  => {moved}" if moved else ""
+            mark = "" if outcome in (None, "applied") else f"  ({outcome})"
+            data(f"  {rfc3339(at)}  {event.type}  {where}{acted}{mark}".rstrip())
 
 
 def _seen(known: Known, contact: str) -> Seen:
@@ -214,7 +210,7 @@ def _seen(known: Known, contact: str) -> Seen:
     from stagepost.journey.nearest import Seen
 
     if known.events:
-        return Seen(known.events)
+        return Seen([(event, at) for event, at, outcome in _lived(known) if outcome != "duplicate"])
     clicks = []
     for move in known.moves:
         if move.cause is not None and move.cause[1] == "email.clicked":
@@ -245,7 +241,8 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
     if standing.next:
         data("  due next")
     for due in standing.next:
-        data(f"    {rfc3339(due.at)}  {due.kind}  ({_rule_text(due.rule, due.line)})")
+        what = "verdict whether a person made the held click" if due.kind == "hold" else due.kind
+        data(f"    {rfc3339(due.at)}  {what}  ({_rule_text(due.rule, due.line)})")
     if standing.returns is not None:
         data(f"  {standing.returns}")
     if standing.approaching:
@@ -255,15 +252,14 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
         for lack in setback.missing:
             _print_lack(lack, "      ")
     if standing.stayed:
-        data("  missing")
+        data("  missing" if standing.returns is None else "  missing for another run")
     for stayed in standing.stayed:
         data(f"    {stayed.target}  ({_rule_text(stayed.rule, stayed.line)})")
         for lack in stayed.missing:
             _print_lack(lack, "      ")
         if not stayed.missing:
-            data(
-                "      nothing: it holds; the next event of its own moves, unless it comes late, or a timer of its own"
-            )
+            data("      nothing any more: the next event or timer that this rule names moves the contact there")
+            data("      (not one that comes late; what came so far came late, or while something was missing)")
 
 
 def _print_lack(lack: Lack, indent: str) -> None:
@@ -296,8 +292,22 @@ def _line(known: Known, move: Told) -> int | None:
     return None if definition is None else line_of(definition, move.rule)
 
 
-def _moved_by(known: Known, event: str) -> list[Told]:
-    return [move for move in known.moves if move.cause is not None and move.cause[0] == event]
+def _lived(known: Known) -> Iterator[tuple[Event, int, Outcome | None]]:
+    """The events with what became of them."""
+    outcomes: Sequence[Outcome | None] = known.outcomes or [None] * len(known.events)
+    for (event, at), outcome in zip(known.events, outcomes, strict=True):
+        yield event, at, outcome
+
+
+def _moved_by(known: Known, event: Event, outcome: Outcome | None) -> list[str]:
+    """The moves that an event made; a duplicate has the id of the one that made them."""
+    if outcome == "duplicate":
+        return []
+    return [
+        f"{move.journey}: {move.source or 'none'} -> {move.to}"
+        for move in known.moves
+        if move.cause is not None and move.cause[0] == event.id
+    ]
 
 
 def move_text(move: Told) -> str:
@@ -434,7 +444,9 @@ def _near_json(near: Near) -> dict[str, object]:
     }
 
 
-def _event_json(known: Known, standings: Sequence[Standing], event: Event, at: int) -> dict[str, object]:
+def _event_json(
+    known: Known, standings: Sequence[Standing], event: Event, at: int, outcome: Outcome | None
+) -> dict[str, object]:
     from stagepost.events import rfc3339
 
     return {
@@ -444,5 +456,6 @@ def _event_json(known: Known, standings: Sequence[Standing], event: Event, at: i
         "campaign": event.campaign,
         "url": _place(event.url),
         "links": _links_of(known, standings, event),
-        "moved": [f"{move.journey}: {move.source or 'none'} -> {move.to}" for move in _moved_by(known, event.id)],
+        "moved": _moved_by(known, event, outcome),
+        "outcome": outcome,
     }

@@ -20,6 +20,7 @@ from stagepost.journey.durations import duration_text
 from stagepost.journey.lines import line_of
 from stagepost.journey.nearest import NOTHING, Near, Seen, nearest
 from stagepost.journey.state import ACTIVE, EXITED, NONE, ContactState, Run
+from stagepost.journey.step import touches_of
 from stagepost.journey.where import compile_glob
 from stagepost.journey.wording import ordinal, words_of
 
@@ -172,10 +173,13 @@ def _way_out(journey: d.Journey, setback: d.Setback) -> d.Condition | None:
 def _returns(journey: d.Journey, run: Run) -> str:
     reenter = journey.reenter
     if reenter is None or reenter.after is None:
-        return "no other run begins (reenter: never)"
+        return "no other run begins (reenter: never, which is the default)"
     if run.place in reenter.never_after:
-        return f"no other run begins after {run.place}"
-    return f"another run may begin from {rfc3339(run.last + reenter.after)} on" if reenter.after else "at any time"
+        return f"no other run begins (reenter names {run.place} under never_after)"
+    if not reenter.after:
+        return "another run may begin at any time (reenter: always)"
+    begin = rfc3339(run.last + reenter.after)
+    return f"another run may begin from {begin} on (reenter: after {duration_text(reenter.after)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +238,23 @@ class _Look:
             return self._sends(leaf, target)
         if leaf.kind:
             return self._timer(leaf, condition)
+        return f"{self._progress(leaf)}{self._waiting(leaf)}"
+
+    def _progress(self, leaf: Leaf) -> str:
         if isinstance(leaf, c.Times | c.TimesWithin):
             return f"{self._count(leaf)} of {leaf.n}"
         if isinstance(leaf, c.Campaigns | c.CampaignsWithin):
             return f"{self._count(leaf)} of {leaf.n} campaigns"
         return "not yet"
+
+    def _waiting(self, leaf: Leaf) -> str:
+        """Of the newest click that would count and is held."""
+        lens = self.state.lenses.get(self.journey.lens)
+        for click in reversed(lens.held if lens is not None else ()):
+            if any(matched is leaf for matched, _ in touches_of(click, self.journey)):
+                at, due = rfc3339(click.at), rfc3339(click.due)
+                return f"; the click of {at} waits until {due} for the verdict whether a person made it"
+        return ""
 
     def _sends(self, leaf: c.NoClickLeaf, target: str) -> str:
         run = self.run

@@ -429,9 +429,14 @@ def _release(scene: Scene, lens_key: int, place: int, name: str) -> None:
     if journey is None:
         return
     scene.event = click
-    calm, *matched = click.waiting[name]
-    touches = [(leaf, code & 3) for code in matched if (leaf := journey.leaves.get(code >> 2)) is not None]
-    act(scene, journey, touches, bool(calm))
+    calm = click.waiting[name][0]
+    act(scene, journey, touches_of(click, journey), bool(calm))
+
+
+def touches_of(click: Held, journey: JourneyProgram) -> Touches:
+    """The leaves of a journey that a held click matched when it came; empty where it does not wait to act."""
+    matched = click.waiting.get(journey.name, ())[1:]
+    return [(leaf, code & 3) for code in matched if (leaf := journey.leaves.get(code >> 2)) is not None]
 
 
 # Timers

@@ -92,13 +92,58 @@ def test_a_contact_without_a_run_is_known_and_an_erased_one_says_so(folder: Path
     assert (gone.exit_code, gone.stdout) == (0, "gone: erased at 2026-03-05T10:00:00.000Z; later events are refused\n")
 
 
+def add(folder: Path, *events: dict[str, object]) -> None:
+    with (folder / "events.ndjson").open("a") as file:
+        file.writelines("\n" + json.dumps(event) for event in events)
+
+
+def test_a_duplicate_is_marked_as_one_that_moved_nobody(folder: Path) -> None:
+    first = json.loads((folder / "events.ndjson").read_text().splitlines()[0])
+    add(folder, first)
+    shown = run(folder, "a").stdout.splitlines()
+    assert shown[-1] == "  2026-03-01T10:00:00.000Z  contact.subscribed    (duplicate)"
+    found = json.loads(run(folder, "a", "--json").stdout)["events"]
+    assert [(event["id"], event["outcome"], event["moved"]) for event in (found[0], found[-1])] == [
+        ("e0", "applied", ["path: none -> joined"]),
+        ("e0", "duplicate", []),
+    ]
+
+
+def test_a_click_that_waits_for_its_verdict_is_named_where_it_is_missed_and_where_it_is_due(folder: Path) -> None:
+    about = {"contact": "a", "campaign": "n-1", "message": "m"}
+    click = {"url": "https://example.com/z", "machine": None, "occurred_at": "2026-03-08T10:01:00Z"}
+    (folder / "path.yaml").write_text(JOURNEY.replace("times: 2", "times: 3"))
+    add(
+        folder,
+        {"id": "d", "type": "email.delivered", "occurred_at": "2026-03-08T10:00:00Z", **about},
+        {"id": "k", "type": "email.clicked", **about, **click},
+    )
+    shown = run(folder, "a").stdout.splitlines()
+    assert "    2026-03-08T10:01:10.000Z  verdict whether a person made the held click  (bots)" in shown
+    waits = "the click of 2026-03-08T10:01:00.000Z waits until 2026-03-08T10:01:10.000Z for the verdict"
+    assert f"      clicked any, 3 times: 2 of 3; {waits} whether a person made it" in shown
+
+
+def test_an_exit_is_told_with_its_rule_and_event_and_what_lets_the_contact_in_again(folder: Path) -> None:
+    out = "  - left: email.complained\nreenter: {after: 9d}\n"
+    (folder / "path.yaml").write_text(JOURNEY + out)
+    add(folder, {"id": "k", "type": "email.complained", "occurred_at": "2026-03-08T10:00:00Z", "contact": "a"})
+    shown = run(folder, "a").stdout.splitlines()
+    assert shown[1].endswith(": left by left, since 2026-03-08T10:00:00.000Z")
+    assert shown[5:9] == [
+        "    2026-03-08T10:00:00.000Z  reader -> left  (exits.left, line 8)  email.complained",
+        "  another run may begin from 2026-03-17T10:00:00.000Z on (reenter: after 9d)",
+        "  missing for another run",
+        "    joined  (stages.joined, line 3)",
+    ]
+
+
 def test_an_event_that_came_late_is_marked_and_what_it_left_is_told(folder: Path) -> None:
     late = {"id": "l", "type": "order.completed", "occurred_at": "2026-03-03T11:00:00Z", "contact": "a"}
-    with (folder / "events.ndjson").open("a") as file:
-        file.write("\n" + json.dumps(late))
+    add(folder, late)
     result = run(folder, "a")
     assert "  2026-03-03T11:00:00.000Z  order.completed    (late)" in result.stdout.splitlines()
-    assert "it holds; the next event of its own moves, unless it comes late" in result.stdout
+    assert "nothing any more: the next event or timer that this rule names moves the contact there" in result.stdout
     assert "1 event came late" in result.stderr
 
 

@@ -99,10 +99,13 @@ def test_timers_that_run_are_due_in_order_with_their_lines() -> None:
     assert [stayed.line for stayed in found.stayed] == [4]
 
 
-def test_a_held_click_is_due_too() -> None:
+def test_a_held_click_is_due_too_and_named_where_it_would_count() -> None:
     unknown = click("1d1m", message="m-a", campaign="a", machine=None)
     text = LADDER.replace("CONDITION", "{clicked: any, times: 2}")
     found = standing(text, [event("0d", "contact.subscribed"), sent("1d", "a"), unknown])
+    (lack,) = found.stayed[0].missing
+    arrived, judged = rfc3339(START + span("1d1m")), rfc3339(START + span("1d1m10s"))
+    assert lack.have == f"0 of 2; the click of {arrived} waits until {judged} for the verdict whether a person made it"
     assert [(due.kind, due.at) for due in found.next] == [
         ("hold", START + span("1d1m10s")),
         ("stall", START + span("30d")),
@@ -149,10 +152,18 @@ EXIT = "journey: j\nstages: [{joined: contact.subscribed}]\nexits: [{gone: email
 @pytest.mark.parametrize(
     ("reenter", "returns", "stayed"),
     [
-        ("", "no other run begins (reenter: never)", 0),
-        ("reenter: always\n", "at any time", 1),
-        ("reenter: {after: 9d}\n", f"another run may begin from {rfc3339(START + span('10d'))} on", 1),
-        ("reenter: {after: 9d, never_after: [gone]}\n", "no other run begins after gone", 0),
+        ("", "no other run begins (reenter: never, which is the default)", 0),
+        ("reenter: always\n", "another run may begin at any time (reenter: always)", 1),
+        (
+            "reenter: {after: 9d}\n",
+            f"another run may begin from {rfc3339(START + span('10d'))} on (reenter: after 9d)",
+            1,
+        ),
+        (
+            "reenter: {after: 9d, never_after: [gone]}\n",
+            "no other run begins (reenter names gone under never_after)",
+            0,
+        ),
     ],
 )
 def test_after_an_exit_it_says_whether_another_run_may_begin(reenter: str, returns: str, stayed: int) -> None:
