@@ -315,7 +315,7 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, Any]:
         """The tree as JSON values, secrets masked: for ``config show`` and ``/config``."""
         tree: dict[str, Any] = self.model_dump(mode="json")
-        tree["redis"]["url"] = _mask_url(self.redis.url)
+        tree["redis"]["url"] = mask_url(self.redis.url)
         for key in tree["kafka"]["librdkafka"]:
             if re.search(r"password|secret|\.pem|oauthbearer\.config", key):
                 tree["kafka"]["librdkafka"][key] = MASK
@@ -560,7 +560,7 @@ def _siblings(location: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _mask_url(url: str) -> str:
+def mask_url(url: str) -> str:
     """Without the password between ``:`` and ``@``, or behind ``password=``."""
     masked = re.sub(r"(://[^/@\s]*?):[^@\s]*@", rf"\1:{MASK}@", url)
     return re.sub(r"(password=)[^&\s]*", rf"\1{MASK}", masked)

@@ -144,7 +144,7 @@ def doctor_of(settings: Settings) -> Doctor:
     mirror = RedisMirror(client, MirrorKeys.of(settings.prefix, "journey"), settings.engine.piece)
     kafka = kafka_settings(settings)
     timeout_s = kafka.transaction_timeout_ms / 1000
-    return Doctor(kafka.base(), TopicNames(settings.prefix), client, mirror, timeout_s)
+    return Doctor(kafka.base(), TopicNames(settings.prefix), client, mirror, timeout_s, settings.redis.url)
 
 
 def repartition_of(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, rate_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, rate_bar, server_failures
 
 if TYPE_CHECKING:
     from stagepost.bench.journey import JourneyReport
@@ -118,7 +118,7 @@ def add_to(app: typer.Typer) -> None:
         """
         from stagepost.bench.journey import bench_journey
 
-        with _failing(), rate_bar("measuring") as progress:
+        with _failing(kafka, redis), rate_bar("measuring") as progress:
             report = bench_journey(
                 events, contacts or events // 10, rounds, seed, _peers(peers), kafka, redis, progress
             )
@@ -150,7 +150,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.bench.measure import machine
         from stagepost.bench.restore import GOALS, bench_restore
 
-        with _failing(), rate_bar("measuring") as progress:
+        with _failing(kafka, redis), rate_bar("measuring") as progress:
             report = bench_restore(contacts, rounds, seed, kafka, redis, progress)
         if as_json:
             json_data(report.as_json())
@@ -183,7 +183,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.bench.latency import GOAL_P99_MS, bench_latency
         from stagepost.bench.measure import machine
 
-        with _failing(), rate_bar("measuring") as progress:
+        with _failing(kafka, redis), rate_bar("measuring") as progress:
             report = bench_latency(rate, seconds, seed, kafka, redis, progress)
         found = report.as_json()
         if as_json:
@@ -200,7 +200,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def _failing(kafka: str | None, redis: str | None) -> Iterator[None]:
     """What cannot be measured, as one line; the roles' own lines stay below warnings and on standard error."""
     import logging
 
@@ -210,7 +210,8 @@ def _failing() -> Iterator[None]:
 
     logs.configure(logging.WARNING)
     try:
-        yield
+        with server_failures(kafka or "a local port", redis or "a local port"):
+            yield
     except (JobFailed, LocalServerError) as error:
         raise Failure(str(error)) from error
 

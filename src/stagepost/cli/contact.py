@@ -14,7 +14,7 @@ import typer
 
 from stagepost.cli.explain import Known, cause_text, from_redis, move_text, read_history, standing_json, told_json
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave, note, progress_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, server_failures
 
 if TYPE_CHECKING:
     from stagepost.edges.erasing import Eraser, Progress, Published, Remains
@@ -169,7 +169,7 @@ def _contact(contact: str | None, address: str | None, settings: Settings) -> st
 def _eraser(settings: Settings) -> Iterator[Eraser]:
     from stagepost.wiring import eraser
 
-    with kafka_failures(settings.kafka.bootstrap_servers), closing(eraser(settings)) as opened:
+    with server_failures(settings.kafka.bootstrap_servers, settings.redis.url), closing(eraser(settings)) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, server_failures
 
 ABOUT = """\
 stagepost demo starts a broker, a Redis and the roles normalise, journey, rollup and notify as processes of their own,
@@ -94,7 +94,7 @@ def add_to(app: typer.Typer) -> None:
         servers = Servers(kafka, redis, port, keep, reuse, librdkafka)
         screen = screen_on(sys.stderr if as_json else sys.stdout, "NO_COLOR" not in os.environ)
         try:
-            with kafka_failures(kafka):
+            with server_failures(kafka, redis):
                 outcome = run_demo(Request(servers, seed, for_s), screen)
         except (Refused, RoleFailed) as error:
             raise Failure(str(error)) from error

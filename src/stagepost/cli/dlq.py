@@ -20,10 +20,10 @@ from stagepost.cli.output import (
     complain,
     data,
     json_data,
-    kafka_failures,
     leave,
     note,
     progress_bar,
+    server_failures,
 )
 
 _PLACE = re.compile(r"([^:]+):([0-9]{1,9}):([0-9]{1,18})")
@@ -188,7 +188,7 @@ def _opened(config: Path | None, kafka: str | None, prefix: str | None) -> Itera
     base, names = kafka_settings(settings).base(), TopicNames(settings.prefix)
     scanner = Scanner(base, names)
     try:
-        with kafka_failures(settings.kafka.bootstrap_servers):
+        with server_failures(settings.kafka.bootstrap_servers, settings.redis.url):
             yield scanner, (base, names)
     finally:
         scanner.close()

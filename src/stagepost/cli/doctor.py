@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import FAILED, data, json_data, leave, note, step_at_hand
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def add_to(app: typer.Typer) -> None:
 
         settings = load_from(config, kafka, redis, prefix).settings
         findings = []
-        with progress_bar("checking") as progress:
-            for finding in doctor_of(settings).run(progress):
+        with step_at_hand() as begun:
+            for finding in doctor_of(settings).run(lambda name: begun(f"checking {name} ...")):
                 findings.append(finding)
                 if not as_json:
                     data(f"{finding.status:5} {finding.check:18} {finding.detail}")

@@ -20,9 +20,9 @@ from stagepost.cli.output import (
     counted,
     data,
     json_data,
-    kafka_failures,
     leave,
     progress_bar,
+    server_failures,
 )
 
 if TYPE_CHECKING:
@@ -131,13 +131,13 @@ def from_redis(contact: str, settings: Settings) -> Known | None:
     from stagepost.wiring import running_journeys
 
     reader = running_journeys(settings)
-    found = reader.contact(contact)
-    if found is None:
+    with server_failures(settings.kafka.bootstrap_servers, settings.redis.url):
+        found = reader.contact(contact)
+        running = None if found is None else reader.running(found[0])
+        moves = None if found is None else reader.story(found[0], contact)
+    if found is None or running is None or moves is None:
         return None
-    partition, state = found
-    running = reader.running(partition)
-    if running is None:
-        return None
+    _, state = found
     activation = running.activation
     stored = {version: each for version, each in running.definitions.items() if each is not None}
     lost = sorted(name for name, version in activation.versions.items() if (name, version) not in stored)
@@ -148,7 +148,7 @@ def from_redis(contact: str, settings: Settings) -> Known | None:
     in_force = [stored[version] for version in activation.versions.items() if version in stored]
     older = [(name, version) for name, counts in activation.stays.items() for version in counts]
     program = compile_program(in_force, [stored[version] for version in older if version in stored])
-    return Known(state, program, running.clock, reader.story(partition, contact), stored)
+    return Known(state, program, running.clock, moves, stored)
 
 
 def read_history(contact: str, settings: Settings) -> Past:
@@ -157,7 +157,7 @@ def read_history(contact: str, settings: Settings) -> Past:
     from stagepost.edges.past import past_of
     from stagepost.wiring import kafka_settings
 
-    with kafka_failures(settings.kafka.bootstrap_servers), progress_bar("reading") as progress:
+    with server_failures(settings.kafka.bootstrap_servers, settings.redis.url), progress_bar("reading") as progress:
         try:
             past = past_of(contact, kafka_settings(settings).base(), settings.prefix, progress)
         except MissingTopics as error:

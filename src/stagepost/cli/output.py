@@ -19,14 +19,23 @@ class Failure(Exception):
 
 
 @contextmanager
-def kafka_failures(servers: str) -> Iterator[None]:
-    """What Kafka refuses or does not answer becomes a failure that names the brokers."""
+def server_failures(servers: str, url: str) -> Iterator[None]:
+    """What Kafka or Redis refuses or does not answer becomes a failure that names the one and its setting.
+
+    ``servers``: of Kafka. ``url``: of Redis.
+    """
     from confluent_kafka import KafkaException
+    from redis import RedisError
+
+    from stagepost.edges.errors import EdgeError, in_words
 
     try:
         yield
-    except KafkaException as error:
-        raise Failure(f"{servers}: {error.args[0].str()}") from error
+    except (KafkaException, RedisError, EdgeError) as error:
+        told = in_words(error, servers, url)
+        if told is None:
+            raise
+        raise Failure(told) from error
 
 
 def data(text: str) -> None:
@@ -85,6 +94,22 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=VOICE.quiet or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+@contextmanager
+def step_at_hand() -> Iterator[Callable[[str], None]]:
+    """What is being waited for, for work in few steps of which each may take long; takes the name of the step.
+
+    On a terminal a line that goes away, else a line on standard error for each.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if VOICE.quiet or not console.is_terminal:
+        yield note
+    else:
+        with console.status("") as status:
+            yield status.update
 
 
 @contextmanager

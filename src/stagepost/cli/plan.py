@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
-from stagepost.cli.output import complain, counted, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import Failure, complain, counted, data, json_data, leave, note, progress_bar
 
 if TYPE_CHECKING:
     from stagepost.edges.running import Running, RunningJourneys
@@ -118,16 +118,17 @@ def _settings(config: Path | None, redis: str | None, prefix: str | None) -> Set
 
 def _running(settings: Settings, needed: bool) -> RunningJourneys | None:
     """The running journeys; None when Redis does not answer and nobody needs it to."""
-    from stagepost.edges.errors import MirrorUnavailable
+    from stagepost.edges.errors import MirrorUnavailable, in_words
     from stagepost.wiring import running_journeys
 
     running = running_journeys(settings)
     try:
         running.partitions()
     except MirrorUnavailable as error:
+        told = in_words(error, settings.kafka.bootstrap_servers, settings.redis.url) or str(error)
         if needed:
-            raise
-        complain(f"no running definitions, all journeys count as new ({error}); old files: --against PATH")
+            raise Failure(told) from error
+        complain(f"no running definitions, so all journeys count as new; old files: --against PATH. {told}")
         return None
     return running
 

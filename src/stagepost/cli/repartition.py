@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
-from stagepost.cli.output import FAILED, Failure, data, json_data, kafka_failures, leave, note, progress_bar
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, server_failures
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +36,10 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.wiring import repartition_of
 
         settings = load_from(config, kafka, redis, prefix).settings
-        with kafka_failures(settings.kafka.bootstrap_servers), progress_bar("partitions") as progress:
+        with (
+            server_failures(settings.kafka.bootstrap_servers, settings.redis.url),
+            progress_bar("partitions") as progress,
+        ):
             work = repartition_of(settings, note, progress)
             try:
                 before = work.before(partitions)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, load_from
-from stagepost.cli.output import FAILED, Failure, complain, counted, data, json_data, leave, note
+from stagepost.cli.output import FAILED, complain, counted, data, json_data, leave, note, server_failures
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -126,19 +126,12 @@ def _planned(
     replication: int | None,
 ) -> Iterator[tuple[AdminClient, tuple[TopicSpec, ...]]]:
     """A client and what the topics are to be there; errors of Kafka become failures that name it."""
-    from confluent_kafka import KafkaException
-
     from stagepost.edges.admin import admin_client, plan_topics
 
     settings = load_from(config, kafka, prefix=prefix).settings
     client = admin_client(settings.kafka.bootstrap_servers, settings.kafka.librdkafka)
-    try:
+    with server_failures(settings.kafka.bootstrap_servers, settings.redis.url):
         yield client, plan_topics(client, settings.prefix, partitions, tally_partitions, replication)
-    except KafkaException as error:
-        raise Failure(
-            f"Kafka at {settings.kafka.bootstrap_servers}: {error.args[0].str()} "
-            "(another address: --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS)"
-        ) from error
 
 
 def _described(spec: TopicSpec) -> dict[str, object]:

@@ -26,7 +26,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from stagepost.edges.admin import CONFIGS, TopicSpec, check_topics, group_members, plan_topics
-from stagepost.edges.errors import EdgeError
+from stagepost.edges.errors import EdgeError, in_words
 from stagepost.edges.group_offsets import GroupOffsets
 from stagepost.edges.kafka_log import KafkaSettings
 from stagepost.edges.mirror import too_old
@@ -40,7 +40,11 @@ from stagepost.events import murmur2_partition
 
 _LOGGER = logging.getLogger("librdkafka")
 
-_ASK_S = 10.0
+_ASK_S = 5.0
+"""For one answer: a cluster that takes longer is of no use to a worker either."""
+
+_PRODUCER_S = 10.0
+"""For a transactional producer, whose coordinator may have to be elected first."""
 
 SAMPLE = 200
 """Newest records looked at of each partition of ``email.events``."""
@@ -108,12 +112,14 @@ class Doctor:
         client: redis.Redis,
         mirror: Mirror,
         transaction_timeout_s: float,
+        redis_url: str,
     ) -> None:
-        """``settings``: of librdkafka, bootstrap servers included. Connects when it is asked."""
+        """``settings``: of librdkafka, bootstrap servers included. ``redis_url``: to name it. Connects when asked."""
         self._settings = dict(settings)
         self._names = names
         self._redis = client
         self._mirror = mirror
+        self._redis_url = redis_url
         self._stuck_after_s = transaction_timeout_s + 5
         self._admin = AdminClient({"log_level": 0, **self._settings}, logger=_LOGGER)
 
@@ -133,21 +139,20 @@ class Doctor:
             ("clocks", self.clocks),
         )
 
-    def run(self, progress: Callable[[int, int], None] = lambda done, of: None) -> Iterator[Finding]:
-        """Every finding, in order. Without a broker the checks of Redis alone are made."""
-        checks = self.checks()
+    def run(self, begun: Callable[[str], None] = lambda name: None) -> Iterator[Finding]:
+        """Every finding, in order; ``begun`` is called with each check before it is made. Without a broker Redis alone
+        is looked at."""
         reachable = True
-        for done, (name, check) in enumerate(checks):
-            progress(done, len(checks))
-            if not reachable and name not in ("redis", "mirror"):
+        for name, check in self.checks():
+            if not reachable and name != "redis":
                 continue
+            begun(name)
             try:
                 yield from check()
             except (KafkaException, EdgeError, redis.RedisError, OSError) as error:
-                text = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+                text = in_words(error, self._settings["bootstrap.servers"], self._redis_url) or str(error)
                 reachable = reachable and name != "broker"
                 yield Finding(name, Status.FAIL, text, _UNREACHABLE.get(name, ""))
-        progress(len(checks), len(checks))
 
     def broker(self) -> Iterator[Finding]:
         cluster = self._admin.list_topics(timeout=_ASK_S)
@@ -222,7 +227,7 @@ class Doctor:
         identity = self._names.transactional_id("doctor", uuid.uuid4().hex[:12])
         producer = KafkaProducer(self._settings, identity, self._names, Topic.EVENTS)
         try:
-            producer.init(_ASK_S)
+            producer.init(_PRODUCER_S)
         finally:
             producer.discard()
         yield Finding("transactions", Status.OK, "a transactional producer may be started")
@@ -430,8 +435,8 @@ class Doctor:
 
 
 _UNREACHABLE = {
-    "broker": "another address: --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS",
-    "redis": "another address: --redis or STAGEPOST_REDIS__URL",
+    "broker": "start it, or give its address with --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS",
+    "redis": "start it, or give its address with --redis or STAGEPOST_REDIS__URL",
     "transactions": "kafka-acls --add --operation Write --operation Describe --transactional-id PREFIX",
 }
 

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable
 
 import redis
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+
+from stagepost.settings import mask_url
 
 
 class EdgeError(Exception):
@@ -218,3 +220,25 @@ def of_redis(error: redis.RedisError, doing: str) -> EdgeError | None:
     if _REDIS_PASSING.search(str(error)):
         return MirrorUnavailable(text)
     return None
+
+
+def in_words(error: BaseException, servers: str, url: str) -> str | None:
+    """What every verb and role says of a server that does not answer, or refuses; None: ``error`` is about neither.
+
+    ``servers``: of Kafka. ``url``: of Redis.
+    """
+    cause = error.__cause__ if isinstance(error, EdgeError) else error
+    if isinstance(cause, KafkaException):
+        told = cause.args[0]
+        if told.code() in PASSING:
+            return _away("Kafka", servers, told.str(), "kafka.bootstrap_servers, --kafka")
+        return None if isinstance(error, EdgeError) else f"Kafka at {servers}: {told.str()}"
+    if isinstance(cause, redis.AuthenticationError):
+        return f"Redis at {mask_url(url)} refuses what its address says: {cause} (setting redis.url, --redis)"
+    if isinstance(cause, redis.ConnectionError | redis.TimeoutError | OSError):
+        return _away("Redis", mask_url(url), str(cause).rstrip("."), "redis.url, --redis")
+    return f"Redis at {mask_url(url)}: {cause}" if isinstance(error, redis.RedisError) else None
+
+
+def _away(what: str, address: str, why: str, named: str) -> str:
+    return f"{what} at {address} does not answer: {why}. Does it run, and is that its address (setting {named})?"

@@ -25,7 +25,7 @@ from stagepost.edges.admin import admin_client, missing_topics
 from stagepost.edges.alert_history import AlertHistory
 from stagepost.edges.couriers import Courier
 from stagepost.edges.desk import AlertDesk
-from stagepost.edges.errors import MissingTopics, Stop
+from stagepost.edges.errors import MissingTopics, Stop, in_words
 from stagepost.edges.faust_app import FaustWorker, build_app
 from stagepost.edges.keys import SentKeys
 from stagepost.edges.log_limits import RateLimit
@@ -371,9 +371,6 @@ def _require(settings: Settings, topics: list[str]) -> None:
     try:
         missing = missing_topics(admin_client(options.pop("bootstrap.servers"), options), topics)
     except KafkaException as error:
-        servers = settings.kafka.bootstrap_servers
-        raise Stop(
-            f"no broker answers at {servers} (setting kafka.bootstrap_servers): {error.args[0].str()}"
-        ) from error
+        raise Stop(in_words(error, settings.kafka.bootstrap_servers, settings.redis.url) or str(error)) from error
     if missing:
         raise MissingTopics(missing)

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stagepost.edges.errors import Stop, of_kafka
+from stagepost.edges.errors import Stop, in_words, of_kafka
 from stagepost.edges.logs import logger
 
 _ASK_S = 2.0
@@ -27,7 +27,8 @@ def await_kafka(settings: Mapping[str, Any], asked_to_end: Callable[[], bool], n
 
     ``settings``: of a client. ``name``: of the logger.
     """
-    doing = f"Kafka at {settings['bootstrap.servers']} (setting kafka.bootstrap_servers)"
+    servers = settings["bootstrap.servers"]
+    doing = f"Kafka at {servers} (setting kafka.bootstrap_servers)"
     told: list[KafkaError] = []
     # Silent: what goes wrong is told here, and the client's own lines repeat every 50 ms.
     options: dict[str, Any] = {**settings, "log_level": 0, "error_cb": told.append}
@@ -47,7 +48,7 @@ def await_kafka(settings: Mapping[str, Any], asked_to_end: Callable[[], bool], n
                     raise reason from raised
             told.clear()
             if not tries:
-                log.warning("waiting for Kafka", reason=str(routed))
+                log.warning("waiting for Kafka", reason=in_words(raised, servers, "") or str(routed))
             _pause(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)], asked_to_end)
             tries += 1
             continue

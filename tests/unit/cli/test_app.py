@@ -135,8 +135,19 @@ def test_a_broker_that_does_not_answer_is_a_failure_with_its_address(capsys: pyt
     assert 1 == app.run(["topics", "check", "--kafka", "127.0.0.1:1"])
     output = capsys.readouterr()
     assert "" == output.out
-    assert output.err.startswith("stagepost: Kafka at 127.0.0.1:1: ")
-    assert "--kafka" in output.err
+    assert output.err.startswith("stagepost: Kafka at 127.0.0.1:1 does not answer: ")
+    assert "(setting kafka.bootstrap_servers, --kafka)" in output.err
+
+
+def test_doctor_names_each_server_that_does_not_answer_and_what_it_waits_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert 1 == app.run(["doctor", "--kafka", "127.0.0.1:1", "--redis", "redis://:hidden@127.0.0.1:1/0"])
+    output = capsys.readouterr()
+    broker, server = output.out.splitlines()
+    assert broker.split(maxsplit=2)[2].startswith("Kafka at 127.0.0.1:1 does not answer: ")
+    assert server.split(maxsplit=2)[2].startswith("Redis at redis://:**********@127.0.0.1:1/0 does not answer: ")
+    assert ["checking broker ...", "checking redis ...", "0 ok, 0 warnings, 2 failed"] == output.err.splitlines()
 
 
 def test_help_imports_no_client_and_no_model() -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stagepost.cli.app import build
+from stagepost.cli.output import Failure
 
 OLD = """journey: path
 stages:
@@ -107,7 +108,9 @@ def test_errors_end_with_1(folder: Path) -> None:
     (folder / "broken.yaml").write_text("journey: x\n")
     assert run(folder, "broken.yaml", "--events", "events.ndjson").exit_code == 1
     without = CliRunner().invoke(build(["plan"]), ["plan", str(folder / "new.yaml"), *NOWHERE])
-    assert type(without.exception).__name__ == "MirrorUnavailable"
+    assert isinstance(without.exception, Failure)
+    assert "does not answer" in str(without.exception)
+    assert "(setting redis.url, --redis)" in str(without.exception)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import redis
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stagepost.edges.errors import (
     Abort,
@@ -15,6 +15,7 @@ from stagepost.edges.errors import (
     Stop,
     Unfit,
     Unstable,
+    in_words,
     of_kafka,
     of_redis,
 )
@@ -80,3 +81,35 @@ def test_a_redis_that_refuses_us_ends_the_process(error: redis.RedisError) -> No
     routed = of_redis(error, "writing")
     assert type(routed) is Stop
     assert str(routed).endswith("(setting redis.url)")
+
+
+def caused(error: EdgeError, cause: Exception) -> EdgeError:
+    error.__cause__ = cause
+    return error
+
+
+TIMED_OUT = KafkaException(KafkaError(KafkaError._TIMED_OUT, "timed out"))
+UNKNOWN_LOGIN = redis.AuthenticationError("invalid username-password pair")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TIMED_OUT, "Kafka at k:9092 does not answer: timed out. "),
+        (caused(Unstable("listing"), TIMED_OUT), "Kafka at k:9092 does not answer: timed out. "),
+        (KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied")), "Kafka at k:9092: denied"),
+        (redis.ConnectionError("refused."), "Redis at redis://:**********@r/0 does not answer: refused. "),
+        (
+            caused(MirrorUnavailable("reading"), redis.TimeoutError("timed out")),
+            "Redis at redis://:**********@r/0 does",
+        ),
+        (UNKNOWN_LOGIN, "Redis at redis://:**********@r/0 refuses what its address says: invalid username"),
+        (caused(MirrorUnavailable("writing"), redis.OutOfMemoryError("OOM")), None),
+        (Stop("the batch is broken"), None),
+    ],
+)
+def test_a_server_that_does_not_answer_is_told_in_one_wording_without_its_password(
+    error: Exception, said: str | None
+) -> None:
+    told = in_words(error, "k:9092", "redis://:secret@r/0")
+    assert told is None if said is None else (told or "").startswith(said)
