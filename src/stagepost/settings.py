@@ -283,8 +283,8 @@ class Settings(BaseSettings):
     """Folder of the journey files."""
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
-    """Once one is set, only these names are taken, each from its own provider: a post of any other is answered by the
-    bridge so that it comes again, and refused by ``normalise`` (``signature``). None: every name is taken, unsigned."""
+    """By name. Once an account of a provider has ``secrets`` or ``topics``, the bridge takes posts of that provider for
+    names that are listed here only; others are answered so that they come again."""
     notify: NotifySettings = NotifySettings()
     limits: LimitSettings = LimitSettings()
     bridge: BridgeSettings = BridgeSettings()

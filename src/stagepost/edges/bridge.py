@@ -30,13 +30,13 @@ from stagepost.engine.plan import Emit, Headers, Topic
 from stagepost.events import Reason, rfc3339
 from stagepost.normalise import (
     PROVIDERS,
-    STRANGER,
     AccountConfig,
     Limits,
     Post,
     account_of,
     canonical_name,
     certified,
+    is_open_to,
     normalise,
     verified,
 )
@@ -149,7 +149,7 @@ class Bridge:
 
     async def _ask(self, provider: str, account: str) -> Response:
         provider = canonical_name(provider)
-        known = _known(provider, account) and account_of(self._accounts, provider, account) is not STRANGER
+        known = _known(provider, account) and is_open_to(self._accounts, provider, account)
         return _text(200, "ready for posts") if known else _unknown()
 
     async def _healthy(self, request: Request) -> Response:
@@ -171,9 +171,9 @@ class Bridge:
             self._metrics.count("bridge_posts_total", "unknown", "unknown")
             return _unknown()
         answers = answers_of(provider)
-        config = account_of(self._accounts, provider, account)
-        if config is STRANGER:
+        if not is_open_to(self._accounts, provider, account):
             return self._refuse_stranger(provider, account, answers)
+        config = account_of(self._accounts, provider, account)
         try:
             async with asyncio.timeout(BODY_S):
                 body = await _body(request, self._limits.body_bytes)

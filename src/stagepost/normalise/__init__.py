@@ -18,12 +18,11 @@ from msgspec import structs
 from stagepost.events import Event, Reason, Rejected
 from stagepost.normalise.facts import assemble
 from stagepost.normalise.limits import Limits
-from stagepost.normalise.post import STRANGER, AccountConfig, Normalised, Post, account_of
+from stagepost.normalise.post import AccountConfig, Normalised, Post, account_of, is_open_to
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
 __all__ = [
     "PROVIDERS",
-    "STRANGER",
     "AccountConfig",
     "Limits",
     "Normalised",
@@ -31,6 +30,7 @@ __all__ = [
     "account_of",
     "canonical_name",
     "certified",
+    "is_open_to",
     "normalise",
     "verified",
 ]
@@ -72,8 +72,7 @@ def normalise(
     if not (result.events or result.rejected):
         return result
     if fits is False and account.signature != "mark":
-        has_keys = account.secrets or account.topics
-        why = "no configured key fits the post" if has_keys else "no key is configured for its account"
+        why = "no configured key fits the post" if account.has_keys() else "no key is configured for its account"
         result = _whole(Reason.SIGNATURE, why)
     return structs.replace(result, verified=fits)
 

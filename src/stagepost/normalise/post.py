@@ -37,17 +37,27 @@ class AccountConfig(Struct, frozen=True, kw_only=True):
     tag_headers: tuple[str, ...] = ("x-tag", "x-tags")
     """Headers of the mail itself that hold a tag, or tags as a JSON array."""
 
+    def has_keys(self) -> bool:
+        """Whether there is anything to check a signature by."""
+        return bool(self.secrets or self.topics)
+
 
 STRANGER = AccountConfig(signature="require")
-"""What a post of an account that is not configured is read with: no key fits it, and a ping passes."""
+"""What a post is read with that no key can fit; a ping passes."""
 
 
 def account_of(accounts: Mapping[str, AccountConfig], provider: str, name: str) -> AccountConfig:
-    """The settings of an account. Without any, every name has the defaults; with any, a name that is not there, or is
-    another provider's, is a ``STRANGER``: else whoever invents a name needs no signature, and one provider's public
-    key is another's shared secret."""
-    found = accounts.get(name, STRANGER) if accounts else AccountConfig(provider=provider)
-    return found if found.provider in (None, provider) else STRANGER
+    """The settings of an account; one that is not configured has the defaults. Under the name of another provider's
+    account with keys it is a ``STRANGER``: the public key of one provider would be the shared secret of another."""
+    found = accounts.get(name) or AccountConfig(provider=provider)
+    return STRANGER if found.has_keys() and found.provider not in (None, provider) else found
+
+
+def is_open_to(accounts: Mapping[str, AccountConfig], provider: str, name: str) -> bool:
+    """Whether the public may post under this name: any, until an account of the provider has keys; then those that are
+    configured, else whoever invents a name would need no signature."""
+    keyed = any(each.has_keys() and each.provider in (None, provider) for each in accounts.values())
+    return account_of(accounts, provider, name) is not STRANGER and (name in accounts or not keyed)
 
 
 class Post(Struct, frozen=True, kw_only=True):

@@ -155,7 +155,9 @@ def test_a_post_that_no_key_fits_is_refused_with_the_code_that_loses_nothing() -
 @pytest.mark.parametrize(("provider", "code"), [("mailgun", 503), ("postmark", 503), ("brevo", 429), ("sendgrid", 503)])
 def test_a_post_of_an_account_that_is_not_configured_comes_again_until_it_is(provider: str, code: int) -> None:
     sink, metrics = Sink(), Metrics()
-    with bridge(sink, metrics, main=AccountConfig(provider="ses"), other=AccountConfig()) as port:
+    keyed = AccountConfig(provider=provider, secrets=("key",))
+    theirs = AccountConfig(provider="ses", topics=("arn:aws:sns:eu-west-1:1:t",))
+    with bridge(sink, metrics, main=theirs, keyed=keyed, other=AccountConfig()) as port:
         for account in ("main", "invented", "default"):
             assert call(port, f"/webhooks/{provider}/{account}")[0] == code
             assert call(port, f"/webhooks/{provider}/{account}", None, method="HEAD")[0] == 404
@@ -164,11 +166,16 @@ def test_a_post_of_an_account_that_is_not_configured_comes_again_until_it_is(pro
     assert metrics.total("bridge_posts_total", provider=provider, result="unknown") == 3
 
 
+def test_while_no_account_of_a_provider_has_keys_every_name_is_taken() -> None:
+    with bridge(Sink(), main=AccountConfig(provider="ses", secrets=("user:right",)), vip=AccountConfig()) as port:
+        assert [200, 200] == [call(port, f"/webhooks/postmark/{account}")[0] for account in ("vip", "invented")]
+
+
 def test_an_account_that_is_not_configured_is_logged_once_and_invented_ones_fill_no_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiving, "STRANGERS_TOLD", 2)
-    with bridge(Sink(), main=AccountConfig()) as port:
+    with bridge(Sink(), main=AccountConfig(secrets=("user:right",))) as port:
         for account in ("a", "a", "b", "c", "d"):
             call(port, f"/webhooks/postmark/{account}")
     told = "".join(capsys.readouterr())
