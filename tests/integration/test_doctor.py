@@ -116,7 +116,7 @@ def test_servers_that_are_away_are_findings(installation: Installation) -> None:
     lines = run.stdout.decode().splitlines()
     assert 1 == run.returncode
     assert ["fail", "broker"] == lines[0].split()[:2]
-    assert "-> another address: --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS" in lines[1]
+    assert "-> start it, or give its address with --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS" in lines[1]
     assert ["fail", "redis"] == lines[2].split()[:2]
     assert b"Traceback" not in run.stderr
 

@@ -21,4 +21,4 @@ def test_a_time_that_is_none_is_a_mistake_of_usage(capsys: pytest.CaptureFixture
 
 def test_a_broker_that_does_not_answer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == run(["demo", "--kafka", "127.0.0.1:1", "--for", "10s"])
-    assert "stagepost: 127.0.0.1:1: " in capsys.readouterr().err
+    assert "stagepost: Kafka at 127.0.0.1:1 does not answer" in capsys.readouterr().err
