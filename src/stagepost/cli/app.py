@@ -17,7 +17,7 @@ import typer
 
 from stagepost import __version__
 from stagepost.cli.options import Verbs
-from stagepost.cli.output import DONE, FAILED, USAGE, VOICE, Failure, complain
+from stagepost.cli.output import DONE, FAILED, INTERRUPTED, USAGE, VOICE, Failure, complain
 
 VERBS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -89,6 +89,8 @@ def run(arguments: Sequence[str]) -> int:
         typer.main.get_command(build(arguments)).main(args=list(arguments), prog_name="stagepost")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
+    except KeyboardInterrupt:  # while the verb's file was imported; from then on typer sees it
+        return INTERRUPTED
     except Exception as error:
         code = _exit_code(error)
         if code is None:

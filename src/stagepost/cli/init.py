@@ -15,7 +15,7 @@ import typer
 
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, Failure, complain, counted, json_data, leave, note
+from stagepost.cli.output import INTERRUPTED, PARTLY, Failure, complain, counted, json_data, leave, note
 
 DEFAULT_EXAMPLE = "first-journey"
 
@@ -175,4 +175,9 @@ def _write(files: list[_File], yes: bool) -> dict[str, list[Path]]:
 
 def _may_overwrite(file: _File) -> bool:
     """Ask whoever sits there; nobody sitting there says no."""
-    return sys.stdin.isatty() and typer.confirm(f"{file.path} is there, with other content. Overwrite it?", err=True)
+    if not sys.stdin.isatty():
+        return False
+    try:
+        return typer.confirm(f"{file.path} is there, with other content. Overwrite it?", err=True)
+    except typer.Abort:  # Ctrl-C, or the end of what was typed
+        leave(INTERRUPTED)

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import typer
 
-DONE, FAILED, USAGE, PARTLY = 0, 1, 2, 3
-"""Exit codes of experience.md 2; PARTLY: done, but some input was skipped or rejected. 130 is an interruption."""
+DONE, FAILED, USAGE, PARTLY, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes of experience.md 2; PARTLY: done, but some input was skipped or rejected."""
 
 
 class Failure(Exception):

@@ -160,6 +160,20 @@ def test_help_imports_no_client_and_no_model() -> None:
     assert "[] 0\n" == run.stderr
 
 
+@pytest.mark.parametrize("interrupted", ["stagepost.cli.app", "typer", "stagepost.cli.journeys", "stagepost.settings"])
+def test_ctrl_c_ends_with_130_and_no_traceback_whatever_is_being_imported(interrupted: str) -> None:
+    code = (
+        "import os, signal, sys, time; import stagepost.__main__ as program\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {interrupted!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT); time.sleep(1)\n"
+        "sys.meta_path.insert(0, Interrupts()); sys.argv = ['stagepost', 'validate']; program.main()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (130, "") == (run.returncode, run.stderr.strip())
+
+
 def test_the_package_runs_as_a_module() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "stagepost", "--version"], capture_output=True, text=True, timeout=30, check=True

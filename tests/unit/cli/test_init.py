@@ -104,8 +104,10 @@ def test_yes_overwrites_and_says_so_but_never_the_settings(tmp_path: Path) -> No
     assert "mine" != mine.read_text()
 
 
-@pytest.mark.parametrize(("answer", "kept"), [(b"n\n", True), (b"y\n", False)])
-def test_whoever_sits_at_a_terminal_is_asked(answer: bytes, kept: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("answer", "code", "kept"), [(b"n\n", 0, True), (b"y\n", 0, False), (b"\x04", 130, True)])
+def test_whoever_sits_at_a_terminal_is_asked_and_may_break_off(
+    answer: bytes, code: int, kept: bool, tmp_path: Path
+) -> None:
     mine = tmp_path / "journeys" / "first-journey.yaml"
     mine.parent.mkdir()
     mine.write_text("mine")
@@ -116,7 +118,7 @@ def test_whoever_sits_at_a_terminal_is_asked(answer: bytes, kept: bool, tmp_path
         _, told = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
-    assert (0, True) == (process.returncode, b"Overwrite it?" in told)
+    assert (code, True) == (process.returncode, b"Overwrite it?" in told)
     assert kept == (mine.read_text() == "mine")
 
 
