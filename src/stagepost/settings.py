@@ -127,14 +127,18 @@ Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """The text below a field is its meaning, as ``config show --meaning`` and the README have it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class KafkaSettings(_Group):
     """The cluster, and raw client settings beside those that the delivery protocol owns."""
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1)
+    """Brokers to ask first, as host:port with commas between."""
     librdkafka: dict[str, Option] = Field({}, repr=False)
+    """Raw settings of the Kafka client, such as TLS and SASL; those that the delivery protocol owns are refused."""
 
     @field_validator("librdkafka")
     @classmethod
@@ -148,35 +152,40 @@ class KafkaSettings(_Group):
 
 
 class RedisSettings(_Group):
-    """``redis://``, ``rediss://`` or ``unix://``; it may hold a password."""
+    """Where the state of contacts is mirrored."""
 
     url: str = Field("redis://localhost:6379/0", repr=False, pattern=r"^(rediss?|unix)://\S+$")
+    """Address of Redis: ``redis://``, ``rediss://`` (TLS) or ``unix://``; it may hold a password."""
 
 
 class IdentitySettings(_Group):
-    """``tenant_key``: key of the hash that makes a contact id of an address. It never changes in an installation."""
+    """How contacts are named."""
 
     tenant_key: SecretStr | None = Field(None, min_length=16)
+    """Key of the hash that makes a contact id of an address. It never changes in an installation."""
 
 
 class AccountSettings(_Group):
     """One account at an e-mail provider, as named by the header ``account`` of ``email.raw`` (providers.md 5.6)."""
 
     provider: str | None = None
-    """None: the header of each record says it."""
+    """The provider, such as sendgrid; without it the header of each record says it."""
     secrets: Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], BeforeValidator(_words)] = ()
-    """All keys that may have signed: several during a rotation."""
+    """All keys that may have signed a webhook: several during a rotation."""
     signature: Literal["off", "check", "mark", "require"] = "check"
-    """``check`` has an effect where secrets or topics are set; ``mark`` lets through what does not fit, unverified."""
+    """What is done about signatures: ``check`` has an effect where secrets or topics are set, ``mark`` lets through
+    what does not fit, unverified."""
     contact_keys: Words = ("contact_id",)
+    """Names in a message's metadata under which your own contact id stands; the first that is there counts."""
     campaign_keys: Words = ("campaign_id",)
+    """Names in a message's metadata under which its campaign stands; the first that is there counts."""
     campaign_from: Words = ()
     """Another order of the places where a campaign is looked for; empty: the provider's own. ``metadata`` stands for
     ``campaign_keys``, which go first where it is not named."""
     sending_domain: str | None = None
-    """Where the provider's payload names none."""
+    """The domain that mails were sent from, where the provider's payload names none."""
     variants: Literal["ignore", "count"] = "ignore"
-    """``count`` where only first opens and unique clicks are received."""
+    """What is done about first opens and unique clicks: ``count`` where only these are received."""
     topics: Words = ()
     """ARNs of the SNS topics that may send (ses); listing any has SNS signatures checked. Without a list a certificate
     among the secrets proves only that Amazon sent a post, for whomever."""
@@ -209,15 +218,18 @@ class ReceiverSettings(_Group):
     """Who is told of alerts. An Apprise URL holds credentials, so it is treated as a secret."""
 
     url: str = Field(repr=False, min_length=1)
+    """Where it is sent to."""
     type: Literal["webhook", "pagerduty", "apprise"]
+    """How it is told."""
     secret: SecretStr | None = None
     """Key that signs a webhook, or PagerDuty's routing key."""
 
 
 class NotifySettings(_Group):
-    """No receiver: alerts are written to the log only."""
+    """Who is told of alerts, and when."""
 
     receivers: tuple[ReceiverSettings, ...] = ()
+    """Who is told of alerts; without any they are written to the log only."""
     group_wait: Seconds = 120.0
     """Seconds of wall time to wait for a parent alert that replaces its children."""
 
@@ -226,22 +238,24 @@ class LimitSettings(_Group):
     """How much of a webhook is read, and of it an event may hold (providers.md 5.3)."""
 
     body_bytes: int = Field(8 << 20, ge=1 << 20, le=8 << 20)
-    """Of one post; ``email.raw`` takes no larger ones."""
+    """Most bytes of one post; ``email.raw`` takes no larger ones."""
     depth: int = Field(32, ge=16, le=100)
-    """Of brackets within brackets."""
+    """How deep brackets may stand within brackets."""
     parts: int = Field(10_000, ge=1_000, le=20_000)
-    """Events and recipients of one post: providers send up to 1,000."""
+    """Most events and recipients of one post: providers send up to 1,000."""
     metadata_keys: int = Field(50, ge=1, le=500)
+    """Most keys of an event's metadata; what is beyond this or a limit below is cut and named in ``cut``."""
     metadata_bytes: int = Field(8 * 1024, ge=2 * 1024, le=64 * 1024)
-    """Of keys and values; what is beyond this or a limit below is cut and named in ``cut``. ``journey`` takes events of
-    256 KiB."""
+    """Most bytes of an event's metadata, keys and values; ``journey`` takes events of 256 KiB."""
     tags: int = Field(50, ge=1, le=100)
+    """Most tags of an event."""
     url_bytes: int = Field(8 * 1024, ge=2 * 1024, le=8 * 1024)
-    """Link rules match no longer ones."""
+    """Most bytes of a URL; link rules match no longer ones."""
     string_bytes: int = Field(2 * 1024, ge=2 * 1024, le=8 * 1024)
-    """Of every other string."""
+    """Most bytes of every other string."""
     id_bytes: int = Field(256, ge=16, le=256)
-    """Of the id of a contact or a campaign: a longer one counts as absent. Lowering it gives contacts other ids."""
+    """Most bytes of a contact's or campaign's id; a longer one counts as absent. Lowering it gives contacts other ids.
+    """
 
 
 class BridgeSettings(_Group):
@@ -263,17 +277,23 @@ class EngineSettings(_Group):
     piece: int = Field(500, ge=1, le=5_000)
     """Most contact states in one call to Redis, which nothing interrupts."""
     dead_letter_share: float = Field(0.5, gt=0, le=1)
-    """Of the last records of a partition; with more dead letters than this a worker stops. 1: any share."""
+    """A worker stops when more than this share of the last records of a partition were dead letters. 1: any share."""
     dead_letter_window: int = Field(1_000, ge=10, le=1_000_000)
-    """Records that the share is taken over; fewer say nothing."""
+    """Records that ``dead_letter_share`` is taken over; fewer say nothing."""
     dead_letter_run: int = Field(500, ge=0, le=1_000_000)
-    """Dead letters in a row; with more a worker stops, however few records it has seen. 0: any number."""
+    """A worker stops after more dead letters than this in a row, however few records it has seen. 0: any number."""
 
 
 class Settings(BaseSettings):
     """The whole tree. Made by ``load_settings``; calling the class gives the defaults and what is passed in."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
 
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
@@ -283,8 +303,8 @@ class Settings(BaseSettings):
     """Folder of the journey files."""
     identity: IdentitySettings = IdentitySettings()
     accounts: dict[str, AccountSettings] = {}
-    """By name. Once an account of a provider has ``secrets`` or ``topics``, the bridge takes posts of that provider for
-    names that are listed here only; others are answered so that they come again."""
+    """Accounts at e-mail providers by name: provider, secrets of signatures, where contact and campaign stand. Once one
+    of a provider has keys, the bridge takes posts of that provider for these names only."""
     notify: NotifySettings = NotifySettings()
     limits: LimitSettings = LimitSettings()
     bridge: BridgeSettings = BridgeSettings()
@@ -342,6 +362,23 @@ class Loaded:
                 return self.origins[path]
             path = path.rpartition(".")[0]
         return "default"
+
+
+def meaning(path: str) -> str:
+    """What the setting at a dotted path means, in one line; of a table's entries what the table means.
+
+    >>> meaning("engine.batch")
+    'Most records in one transaction.'
+    """
+    model: Any = Settings
+    told = ""
+    for name in path.split("."):
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields[name]
+            told, model = field.description or told, field.annotation
+        elif get_origin(model) is dict:
+            model = get_args(model)[1]
+    return " ".join(told.split()).replace("``", "`")
 
 
 def load_settings(

@@ -9,7 +9,7 @@ from pathlib import Path
 from stagepost.cli.app import VERBS
 from stagepost.events import Reason
 from stagepost.journey.parse import parse_journey
-from stagepost.settings import load
+from stagepost.settings import load, meaning
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,8 +32,10 @@ def test_there_are_exactly_two_set_up_commands() -> None:
     ]
 
 
-def test_the_table_of_settings_is_the_tree_with_its_defaults(tmp_path: Path) -> None:
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|$", section("Settings"), re.MULTILINE))
+def test_the_table_of_settings_is_the_tree_with_its_defaults_and_what_they_mean(tmp_path: Path) -> None:
+    found = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \| (.*?) \|$", section("Settings"), re.MULTILINE)
+    rows = {path: default for path, default, _ in found}
+    assert {path: told for path, _, told in found} == {path: meaning(path) for path in rows}
     values = {path: value for path, value, _ in load({}, None, {}, tmp_path).values()}
     assert set(rows) == set(values)
     told = {path: text.strip("`") for path, text in rows.items() if path != "identity.tenant_key"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from stagepost.settings import MASK, Settings, SettingsError, load, load_settings
+from stagepost.settings import MASK, ReceiverSettings, Settings, SettingsError, load, load_settings, meaning
 
 
 def settings(tmp_path: Path, toml: str = "", env: Mapping[str, str] | None = None, dotenv: str = "", **flags: object):
@@ -264,3 +264,12 @@ def test_the_class_itself_reads_no_environment(monkeypatch: pytest.MonkeyPatch) 
 def test_what_the_delivery_protocol_owns_is_refused_with_the_reason(key: str) -> None:
     with pytest.raises(SettingsError, match=f"{key} cannot be set: "):
         load_settings({"kafka.librdkafka": {key: "x"}}, None, {})
+
+
+def test_every_setting_says_what_it_means(tmp_path: Path) -> None:
+    toml = "[accounts.a]\nprovider = 'ses'\n[kafka.librdkafka]\n'security.protocol' = 'SSL'\n"
+    (tmp_path / "stagepost.toml").write_text(toml)
+    told = {path: meaning(path) for path, _, _ in load({}, None, {}, tmp_path).values()}
+    assert [] == [path for path, text in told.items() if not text]
+    assert told["kafka.librdkafka.security.protocol"].startswith("Raw settings of the Kafka client")
+    assert [] == [field for field, info in ReceiverSettings.model_fields.items() if not info.description]

@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     @config.command()
     def show(
         origin: Annotated[bool, typer.Option("--origin", help="Say for each value where it came from.")] = False,
+        meaning: Annotated[bool, typer.Option("--meaning", help="Say what each setting means.")] = False,
         config: Config = None,
         kafka: Kafka = None,
         redis: Redis = None,
@@ -31,12 +32,27 @@ def add_to(app: typer.Typer) -> None:
 
         Order: flag, environment, .env, stagepost.toml, default.
 
-        Example: stagepost config show --origin
+        Example: stagepost config show --origin --meaning
         """
+        from stagepost.settings import meaning as meaning_of
+
         values = list(load_from(config, kafka, redis, prefix).values())
         if as_json:
-            json_data({path: {"value": value, "origin": source} if origin else value for path, value, source in values})
+            json_data(
+                {
+                    path: {
+                        "value": value,
+                        **({"origin": source} if origin else {}),
+                        **({"meaning": meaning_of(path)} if meaning else {}),
+                    }
+                    if origin or meaning
+                    else value
+                    for path, value, source in values
+                }
+            )
             return
         width = max(len(path) for path, _, _ in values)
         for path, value, source in values:
             data(f"{path:{width}}  {value!r}" + (f"  ({source})" if origin else ""))
+            if meaning:
+                data(f"    {meaning_of(path)}")

@@ -30,6 +30,17 @@ def test_values_are_shown_with_their_origin_and_secrets_masked(capsys: pytest.Ca
     assert "" == output.err
 
 
+def test_the_meaning_of_each_setting_is_said_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == run(["config", "show", "--meaning", "--config", "mine.toml"])
+    lines = capsys.readouterr().out.splitlines()
+    shown = lines.index("engine.batch               7")
+    assert "    Most records in one transaction." == lines[shown + 1]
+    assert 0 == run(["config", "show", "--meaning", "--json", "--config", "mine.toml"])
+    assert {"value": 7, "meaning": "Most records in one transaction."} == json.loads(capsys.readouterr().out)[
+        "engine.batch"
+    ]
+
+
 def test_json_is_one_object_by_dotted_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run(["config", "show", "--json", "--config", "mine.toml"])
     plain = json.loads(capsys.readouterr().out)
