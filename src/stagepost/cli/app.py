@@ -49,7 +49,12 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         name="stagepost",
         cls=Verbs,
-        help="Where each contact stands in each customer journey, from e-mail events on Kafka.",
+        help=(
+            "Where each contact stands in each customer journey, from e-mail events on Kafka.\n\n"
+            "Data goes to standard output, everything else to standard error. Exit code 0: done, 1: failed, or a "
+            "problem was found, 2: wrong usage or settings (of plan 64, where 2 means changes), 3: done, but some "
+            "input was skipped or rejected, 130: interrupted."
+        ),
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -14,9 +14,9 @@ from stagepost.edges.roles import BRIDGE_PORT
 def add_to(app: typer.Typer) -> None:
     @app.command()
     def bridge(
-        port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="To listen on. 0: any free one.")] = (
-            BRIDGE_PORT
-        ),
+        port: Annotated[
+            int, typer.Option("--port", metavar="N", min=0, max=65_535, help="To listen on. 0: any free one.")
+        ] = (BRIDGE_PORT),
         host: Annotated[str, typer.Option("--host", help="Address to bind; put a proxy with TLS before it.")] = (
             "127.0.0.1"
         ),

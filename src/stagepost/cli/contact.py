@@ -111,7 +111,9 @@ def add_to(app: typer.Typer) -> None:
         contact: ContactArgument = None,
         address: Address = None,
         wait: Annotated[bool, typer.Option("--wait", help="Follow it until it is through everywhere.")] = False,
-        within: Annotated[float, typer.Option("--within", min=1, help="Seconds to wait at most.")] = _WITHIN_S,
+        within: Annotated[
+            float, typer.Option("--within", metavar="SECONDS", min=1, help="Seconds to wait at most.")
+        ] = _WITHIN_S,
         config: Config = None,
         kafka: Kafka = None,
         redis: Redis = None,

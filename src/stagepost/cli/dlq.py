@@ -54,7 +54,9 @@ def add_to(app: typer.Typer) -> None:
         topic: TopicArgument = None,
         reason: ReasonOption = None,
         since: Since = None,
-        limit: Annotated[int, typer.Option("--limit", min=0, help="Newest records to show; counts are of all.")] = 20,
+        limit: Annotated[
+            int, typer.Option("--limit", metavar="N", min=0, help="Newest records to show; counts are of all.")
+        ] = 20,
         config: Config = None,
         kafka: Kafka = None,
         prefix: Prefix = None,
@@ -121,11 +123,15 @@ def add_to(app: typer.Typer) -> None:
         topic: TopicArgument = None,
         reason: ReasonOption = None,
         since: Since = None,
-        limit: Annotated[int | None, typer.Option("--limit", min=1, help="Of those chosen, only the oldest.")] = None,
-        rate: Annotated[float | None, typer.Option("--rate", min=0.1, help="Records a second at most.")] = None,
-        wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for what becomes of them.")] = (
-            _WAIT_S
-        ),
+        limit: Annotated[
+            int | None, typer.Option("--limit", metavar="N", min=1, help="Of those chosen, only the oldest.")
+        ] = None,
+        rate: Annotated[
+            float | None, typer.Option("--rate", metavar="N", min=0.1, help="Records a second at most.")
+        ] = None,
+        wait: Annotated[
+            float, typer.Option("--wait", metavar="SECONDS", min=0, help="Seconds to wait for what becomes of them.")
+        ] = (_WAIT_S),
         again: Annotated[bool, typer.Option("--again", help="Also those that were retried before.")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
         config: Config = None,

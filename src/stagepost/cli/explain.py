@@ -64,7 +64,11 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         journeys: Annotated[
             Path | None,
-            typer.Option("--journeys", metavar="PATH", help="Journey file or folder, for --events."),
+            typer.Option(
+                "--journeys",
+                metavar="PATH",
+                help="Journey file or folder, for --events. Default: the setting journeys.",
+            ),
         ] = None,
         history: Annotated[
             bool, typer.Option("--history", help="Read the contact's partition of the topics too: all that is there.")
@@ -79,6 +83,8 @@ def add_to(app: typer.Typer) -> None:
 
         What moved it, with rule and line; what is due; which setbacks come nearer; what is missing for each higher
         stage, and the newest event that came near and did not count.
+
+        Without servers, from a file of events: stagepost explain c-8841 --events events.ndjson
 
         Example: stagepost explain c-8841 --journey webinar-nurture
         """

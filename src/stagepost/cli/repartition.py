@@ -14,7 +14,8 @@ def add_to(app: typer.Typer) -> None:
     @app.command()
     def repartition(
         partitions: Annotated[
-            int, typer.Option("--partitions", min=1, max=10_000, help="Of email.events; not fewer than now.")
+            int,
+            typer.Option("--partitions", metavar="N", min=1, max=10_000, help="Of email.events; not fewer than now."),
         ],
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move, and change nothing.")] = False,
         config: Config = None,

@@ -36,6 +36,7 @@ def add_to(app: typer.Typer) -> None:
             int | None,
             typer.Option(
                 "--port",
+                metavar="N",
                 min=0,
                 max=65_500,
                 help="Of the health server; with all, the base instead of 8080. 0: any free one.",

@@ -46,7 +46,10 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Fold recorded events and print the transitions.
 
-        As the worker does: JSON lines, or a funnel and a timeline.
+        As the worker does: JSON lines, or a funnel and a timeline. What became of the events is said at the end.
+
+        An event has at least {"id": "1", "type": "contact.subscribed", "contact": "c-1", "occurred_at":
+        "2026-11-02T09:14:07Z"}; a click has "url" and "campaign" too. All fields: stagepost schema event.
 
         With --against: both funnels side by side, and who would stand elsewhere had each file been in force from the
         first event on; with --json as one object. What a change does to contacts that are under way, plan says.

@@ -20,17 +20,28 @@ if TYPE_CHECKING:
 Partitions = Annotated[
     int | None,
     typer.Option(
-        "--partitions", min=1, max=10_000, help="Of email.events and all others by contact. Default: as it is, else 12."
+        "--partitions",
+        metavar="N",
+        min=1,
+        max=10_000,
+        help="Of email.events and all others by contact. Default: as it is, else 12.",
     ),
 ]
 TallyPartitions = Annotated[
     int | None,
     typer.Option(
-        "--tally-partitions", min=1, max=1_000, help="Of stagepost.tallies and .rollup. Default: as it is, else 4."
+        "--tally-partitions",
+        metavar="N",
+        min=1,
+        max=1_000,
+        help="Of stagepost.tallies and .rollup. Default: as it is, else 4.",
     ),
 ]
 Replication = Annotated[
-    int | None, typer.Option("--replication", min=1, max=10, help="Copies of each. Default: 3, or one for each broker.")
+    int | None,
+    typer.Option(
+        "--replication", metavar="N", min=1, max=10, help="Copies of each. Default: 3, or one for each broker."
+    ),
 ]
 
 

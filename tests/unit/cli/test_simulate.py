@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_simulate_names_no_event_for_what_a_timer_did(folder: Path) -> None:
     (folder / "good.yaml").write_text(GOOD + "exits:\n  - late: {after: 1h}\n")
     result = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS))
     assert "2026-03-01T11:00:00.000Z  c1  one -> late  (exits.late)" in result.stdout.splitlines()
+
+
+def test_the_event_that_help_shows_is_one(folder: Path) -> None:
+    shown = re.search(r'\{"id.*?\}', " ".join(run("simulate", "--help").stdout.split()))
+    assert shown is not None
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--json", stdin=shown[0].encode())
+    assert (0, "one") == (result.exit_code, json.loads(result.stdout)["to"])
 
 
 def test_until_must_be_a_time(folder: Path) -> None:
