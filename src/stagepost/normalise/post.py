@@ -56,8 +56,9 @@ def account_of(accounts: Mapping[str, AccountConfig], provider: str, name: str) 
 def is_open_to(accounts: Mapping[str, AccountConfig], provider: str, name: str) -> bool:
     """Whether the public may post under this name: any, until an account of the provider has keys; then those that are
     configured, else whoever invents a name would need no signature."""
-    keyed = any(each.has_keys() and each.provider in (None, provider) for each in accounts.values())
-    return account_of(accounts, provider, name) is not STRANGER and (name in accounts or not keyed)
+    theirs = {each: account for each, account in accounts.items() if account.provider in (None, provider)}
+    keyed = any(account.has_keys() for account in theirs.values())
+    return account_of(accounts, provider, name) is not STRANGER and (name in theirs or not keyed)
 
 
 class Post(Struct, frozen=True, kw_only=True):

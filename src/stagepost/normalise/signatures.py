@@ -140,7 +140,7 @@ def shared_secret(post: Post, key: str) -> bool:
     """``user:password`` (basic authentication) or ``header:NAME=VALUE``, as the webhook was set up with."""
     if key.startswith("header:"):
         name, _, value = key.removeprefix("header:").partition("=")
-        given = post.headers.get(name.strip().lower(), "")
+        value, given = value.strip(), post.headers.get(name.strip().lower(), "").strip()
         # Without a value every post that lacks the header would fit.
         return bool(value) and hmac.compare_digest(_bytes(given), _bytes(value))
     scheme, _, credentials = post.headers.get("authorization", "").partition(" ")
@@ -208,7 +208,7 @@ def never_fits(provider: str, key: str) -> str | None:
     if provider == "ses" and "-----BEGIN" in key:
         return None if _is_certificate(key) else "is no certificate"
     if provider in _WITHOUT_A_SCHEME:
-        shown = re.fullmatch(r"header:\s*[^\s=]+\s*=.+|(?!header:)[^:]*:.+", key, re.DOTALL)
+        shown = re.fullmatch(r"header:\s*[^\s=]+\s*=\s*\S.*|(?!header:)(?:[^:]+:.*|:.+)", key, re.DOTALL)
         return None if shown is not None else "is neither USER:PASSWORD nor header:NAME=VALUE"
     return None
 

@@ -158,13 +158,14 @@ def test_a_post_of_an_account_that_is_not_configured_comes_again_until_it_is(pro
     sink, metrics = Sink(), Metrics()
     keyed = AccountConfig(provider=provider, secrets=("key",))
     theirs = AccountConfig(provider="ses", topics=("arn:aws:sns:eu-west-1:1:t",))
-    with bridge(sink, metrics, main=theirs, keyed=keyed, other=AccountConfig()) as port:
-        for account in ("main", "invented", "default"):
+    keyless = AccountConfig(provider="ses")
+    with bridge(sink, metrics, main=theirs, keyed=keyed, other=AccountConfig(), keyless=keyless) as port:
+        for account in ("main", "invented", "default", "keyless"):
             assert call(port, f"/webhooks/{provider}/{account}")[0] == code
             assert call(port, f"/webhooks/{provider}/{account}", None, method="HEAD")[0] == 404
         assert sink.sent == []
         assert call(port, f"/webhooks/{provider}/other")[0] == 200
-    assert metrics.total("bridge_posts_total", provider=provider, result="unknown") == 3
+    assert metrics.total("bridge_posts_total", provider=provider, result="unknown") == 4
 
 
 def test_while_no_account_of_a_provider_has_keys_every_name_is_taken() -> None:

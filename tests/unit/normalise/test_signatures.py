@@ -174,7 +174,7 @@ def test_a_certificate_that_cannot_be_read_or_has_another_kind_of_key_fits_nothi
         ("postmark", "token"),
         ("brevo", "header:X-Token"),
         ("brevo", "header:X-Token="),
-        ("mailjet", "user:"),
+        ("mailjet", "header:X-Token= "),
     ],
 )
 def test_a_secret_that_fits_no_post_is_told_and_fits_none(provider: str, key: str) -> None:
@@ -192,8 +192,16 @@ def test_a_secret_that_fits_no_post_is_told_and_fits_none(provider: str, key: st
         ("ses", "header:X-Token=t"),
         ("postmark", "user:pass:word"),
         ("postmark", ":password"),
+        ("mailjet", "token:"),
+        ("brevo", "header: X-Token = t"),
         ("", "of any provider"),
     ],
 )
 def test_a_secret_that_may_fit_is_taken(provider: str, key: str) -> None:
     assert never_fits(provider, key) is None
+
+
+def test_a_shared_header_fits_without_the_blanks_around_it() -> None:
+    post = Post(provider="brevo", account="default", body=b"{}", headers={"x-token": "t"}, received_at=0)
+    assert PROVIDERS["brevo"].check(post, "header: X-Token = t")
+    assert not PROVIDERS["brevo"].check(post, "header:X-Token=u")
