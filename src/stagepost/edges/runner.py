@@ -643,7 +643,7 @@ class Runner:
         """A: what was refused as a whole is tried partition by partition, then in halves, until a record is alone."""
         self._log.warning("a batch is refused", records=len(chosen), reason=str(error))
         for plan in plans:
-            if plan.partition in self._guards:
+            if plan.partition in chosen.batches:  # a tick took nothing in
                 self._guards[plan.partition].take_back()
         if len(chosen) == 1 or not chosen.batches:
             self._condemn(chosen, error)

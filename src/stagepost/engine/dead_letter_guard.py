@@ -25,8 +25,8 @@ class GuardConfig(Struct, frozen=True):
 class _Batch(Struct, frozen=True):
     records: int
     dead: int
-    run: int
-    """Dead letters in a row at its end, with those of batches before it."""
+    before: int
+    """Dead letters in a row that it came after."""
 
 
 class DeadLetterGuard:
@@ -35,23 +35,26 @@ class DeadLetterGuard:
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
         self._batches: deque[_Batch] = deque()
-        self._records = self._dead = 0
+        self._records = self._dead = self._run = 0
 
     def take_back(self) -> None:
         """The last batch was not carried out as it was."""
         if self._batches:
-            self._forget(self._batches.pop())
+            last = self._batches.pop()
+            self._forget(last)
+            self._run = last.before
 
     def too_many(self, records: int, dead: Sequence[int]) -> str | None:
         """Take in a batch of ``records``, of which those at the positions ``dead`` are dead letters; why the partition
         has to stop, None if it may go on. What is older than the window is forgotten a batch at a time."""
         config = self._config
-        run = longest = self._batches[-1].run if self._batches else 0
+        run = longest = self._run
         for before, position in zip((-1, *dead), dead, strict=False):
             run = run + 1 if position == before + 1 else 1
             longest = max(longest, run)
         ends_dead = bool(dead) and dead[-1] == records - 1
-        self._batches.append(_Batch(records, len(dead), run if ends_dead else 0))
+        self._batches.append(_Batch(records, len(dead), self._run))
+        self._run = run if ends_dead else 0
         self._records += records
         self._dead += len(dead)
         while self._records - self._batches[0].records >= config.window:

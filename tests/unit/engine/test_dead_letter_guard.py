@@ -88,3 +88,11 @@ def test_a_row_of_a_batch_that_was_taken_back_does_not_count() -> None:
 def test_a_run_of_nought_lets_any_row_pass() -> None:
     guard = DeadLetterGuard(GuardConfig(share=1.0, run=0))
     assert guard.too_many(5_000, range(5_000)) is None
+
+
+def test_a_row_before_a_large_batch_that_was_taken_back_still_counts() -> None:
+    guard = DeadLetterGuard(GuardConfig(share=1, window=1_000, run=500))
+    assert guard.too_many(400, range(400)) is None
+    assert guard.too_many(5_000, range(0)) is None  # the first one is beyond the window now
+    guard.take_back()
+    assert guard.too_many(101, range(101)) == "501 records in a row are dead letters, more than 500"
