@@ -214,14 +214,6 @@ def test_a_partition_without_commit_begins_where_it_is_told(log: Log, intake: In
     assert intake.first_offset(0, 4_000_000_000_000_000) == 2
 
 
-def test_where_a_partition_begins_can_be_committed_before_there_is_a_batch(log: Log, intake: Intake) -> None:
-    publish(log, b"a", b"b")
-    patiently(lambda: intake.pin(0, 2))
-    committed = intake.committed(0, 2)
-    assert committed is not None
-    assert (2, 0) == (committed.offset, committed.seq)
-
-
 def test_a_committed_transaction_is_seen_as_a_whole_and_not_before(log: Log, producer: TransactionalProducer) -> None:
     reader = log.reader(Topic.STATE)
     reader.seek(0, 0)

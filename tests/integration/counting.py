@@ -120,7 +120,8 @@ class Counting:
             partition.cache[contact] = None if value is None else json.loads(value)
 
     def plan(self, partition: CountingPartition, batch: CountingBatch) -> PartitionPlan | None:
-        if not batch.records and not batch.due and batch.refused is None:
+        stays = batch.next_offset == partition.next_offset
+        if not batch.records and not batch.due and batch.refused is None and stays:
             return None
         states: dict[str, dict[str, Any] | None] = {}
         emits: list[Emit] = []

@@ -25,7 +25,6 @@ from stagepost.edges.ports import (
     Membership,
     StateRecord,
     decode_committed,
-    encode_metadata,
 )
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
@@ -174,15 +173,6 @@ class KafkaIntake:
                     return found.offset
             low, high = self._consumer.get_watermark_offsets(place, _ASK_S)
         return low if start_from == "earliest" else high
-
-    def pin(self, partition: int, offset: int) -> None:
-        try:
-            self.membership()  # in no generation nobody would check who commits
-        except Drop as error:
-            raise Unstable(str(error)) from error
-        place = TopicPartition(self._name, partition, offset, encode_metadata(0, ""))
-        with _asking(f"committing where {self._name}[{partition}] begins"):
-            self._consumer.commit(offsets=[place], asynchronous=False)
 
     def start(self, partition: int, offset: int) -> None:
         self._next[partition] = offset

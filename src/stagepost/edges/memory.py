@@ -34,7 +34,6 @@ from stagepost.edges.ports import (
     StateRecord,
     Told,
     decode_committed,
-    encode_metadata,
 )
 from stagepost.engine.attempts import Attempt
 from stagepost.engine.plan import Emit, Headers, Record, Topic
@@ -465,13 +464,6 @@ class MemoryIntake:
         if isinstance(start_from, int):
             return next((offset for offset, entry in enumerate(log) if entry.timestamp >= start_from), len(log))
         return len(log)
-
-    def pin(self, partition: int, offset: int) -> None:
-        try:
-            self.membership()  # in no generation nobody would check who commits
-        except Drop as error:
-            raise Unstable(str(error)) from error
-        self._broker._committed[self._group, partition] = (offset, encode_metadata(0, ""))
 
     def start(self, partition: int, offset: int) -> None:
         self._next[partition] = offset

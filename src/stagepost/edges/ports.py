@@ -126,11 +126,6 @@ class Intake(Protocol):
         """Where a partition begins that has no committed offset: ``earliest``, ``latest`` or a time in micros."""
         ...
 
-    def pin(self, partition: int, offset: int) -> None:
-        """Commit where a partition begins, as batch 0, outside any transaction. Raises Unstable when that did not
-        work, for one because the group has moved on."""
-        ...
-
     def start(self, partition: int, offset: int) -> None:
         """Deliver records from ``offset`` on."""
         ...

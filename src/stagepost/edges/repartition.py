@@ -219,7 +219,7 @@ class Repartition:
         if partition >= self._log.partitions([Topic.EVENTS])[Topic.EVENTS]:
             return
         committed = self._committed(partition)
-        if control is None and (committed is None or committed.seq == 0):
+        if committed is None and control is None:
             return
         if committed is None or control is None or (committed.offset, committed.seq) != (control.in_off, control.seq):
             raise Stop(

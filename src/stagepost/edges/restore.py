@@ -361,7 +361,7 @@ class Restore:
             refuse_other_count(control.partitions, self.settings.partitions)
         if committed is None:
             if control is None:
-                next_offset = self._first()
+                next_offset = self.intake.first_offset(self.partition, self.settings.start_from)
             else:
                 next_offset = control.in_off
                 self._log.warning(
@@ -372,8 +372,7 @@ class Restore:
                 )
         else:
             next_offset = committed.offset
-            pinned = control is None and committed.seq == 0
-            if not pinned and (control is None or control.in_off != committed.offset):
+            if control is None or control.in_off != committed.offset:
                 if not self.settings.rebuild:
                     ends = "there is none" if control is None else f"it ends at {control.in_off}"
                     raise self._moved(f"it is {committed.offset}, but by the state {ends}")
@@ -385,12 +384,6 @@ class Restore:
         self.failpoint("restore_done")
         yield
         return Restored(control, next_offset, at, due, states, attempt)
-
-    def _first(self) -> int:
-        try:
-            return first_place(self.intake, self.partition, self.settings.start_from)
-        except Unstable as error:
-            raise SlowDown(str(error)) from error
 
     def _indexes(self, at: Checkpoint) -> tuple[Mapping[str, int], Mapping[str, bytes]]:
         due = self.mirror.due(self.partition)
@@ -448,17 +441,6 @@ def once_decided(
             if waited > 2 * stuck_after_s:
                 raise RestoreStuck(f"the committed offset of partition {partition} stays undecided: {error}") from error
             yield from _wait(_ASK_AGAIN_S, clock)
-
-
-def first_place(intake: Intake, partition: int, start_from: str | int) -> int:
-    """Where a partition begins that has no committed offset. Raises Unstable.
-
-    The end of today is not that of the next start: what came between them would be passed over unseen.
-    """
-    offset = intake.first_offset(partition, start_from)
-    if start_from == "latest":
-        intake.pin(partition, offset)
-    return offset
 
 
 def _wait(seconds: float, clock: Clock) -> Generator[None, None, None]:

@@ -17,7 +17,7 @@ from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import EdgeError, Outdated, SlowDown, Stop
 from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
-from stagepost.edges.restore import Readers, Restore, first_place, offset_moved, once_decided
+from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
@@ -91,6 +91,12 @@ class Owned:
 
     def __post_init__(self) -> None:
         self.condemned = deadly() if self.care is not None and self.care.hopeless else None
+
+    @property
+    def begins_late(self) -> bool:
+        """Nothing was committed yet, and it does not begin with offset 0: its first batch says so at once, also an
+        empty one. The end of today (``--from latest``) is not that of the next start."""
+        return self.seq == 0 and self.next_offset > 0
 
     def saw(self, broker_us: int, at: float) -> None:
         """A record came with this broker time. The clock of a partition does not go back."""
@@ -201,7 +207,7 @@ class StatelessWork:
         def place() -> tuple[int, int]:
             committed = self._intake.committed(partition, 1.0)
             if committed is None:
-                return 0, first_place(self._intake, partition, self._start_from)
+                return 0, self._intake.first_offset(partition, self._start_from)
             return self._seq_of(partition, committed), committed.offset
 
         seq, offset = yield from once_decided(place, partition, self._stuck_after_s, self._clock, self._log)
@@ -235,7 +241,7 @@ class StatelessWork:
         return self._processor.refuse(owned.number, owned.seq + 1, record, why)
 
     def pending(self, owned: Owned) -> bool:
-        return False
+        return owned.begins_late
 
     def begin(self, owned: Owned, attempt: Attempt) -> None:
         self._ask(lambda mirror: mirror.begin_attempt(owned.number, attempt, self._writer))
@@ -365,21 +371,29 @@ class StatefulWork:
         switching, sweep = self._processor.switching, None
         if switching is not None:
             while wanted := switching.wants(state):
-                self._processor.load(state, self._values(owned, wanted))
+                self._load(owned, wanted)
             sweep = switching.sweep(state, self._mirror.slots)
         batch = read(state)
         if switching is not None and sweep is not None and (listing := self._listing(owned, sweep)) is not None:
             batch = switching.swept(state, batch, listing)
         if batch.needs:
-            self._processor.load(state, self._values(owned, batch.needs))
+            self._load(owned, batch.needs)
         plan = self._processor.plan(state, batch)
         if plan is not None and (plan.seq, plan.next_offset) != (owned.seq + 1, next_offset):
             raise AssertionError(f"a Plan for batch {plan.seq} to {plan.next_offset} after batch {owned.seq}")
         return plan
 
+    def _load(self, owned: Owned, keys: Collection[str]) -> None:
+        try:
+            self._processor.load(owned.state, self._values(owned, keys))
+        except ValueError as error:
+            # No event's fault: none may be set aside over it, however often the worker is started.
+            where = f"partition {owned.number} of {self._processor.state}"
+            raise Outdated(f"{where}: {error}; run the version that wrote it, or a later one") from error
+
     def pending(self, owned: Owned) -> bool:
         switching = self._processor.switching
-        return switching is not None and switching.pending(owned.state)
+        return owned.begins_late or (switching is not None and switching.pending(owned.state))
 
     def begin(self, owned: Owned, attempt: Attempt) -> None:
         self._mirror.begin_attempt(owned.number, attempt, self._writer)

@@ -255,7 +255,8 @@ class JourneyProcessor:
         if activation.slot is not None or activation.stays:
             activation = advance(activation, batch.listing, _finished(program, partition.cache, fold.changed))
         changed = began is not None and activation != began
-        if not batch.items and not fold.changed and not changed and fold.clock < partition.clock + HEARTBEAT:
+        stays = batch.next_offset == partition.next_offset and fold.clock < partition.clock + HEARTBEAT
+        if not batch.items and not fold.changed and not changed and stays:
             return None
         plan = out.plan(fold, batch.next_offset, activation.versions)
         return plan if activation == began else self._with_activation(partition, plan, activation)

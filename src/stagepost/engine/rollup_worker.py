@@ -200,7 +200,7 @@ class RollupProcessor:
                 partition.cache[key] = None if value is None else unpack_scope(value)
 
     def plan(self, partition: RollupPartition, batch: RollupBatch) -> PartitionPlan | None:
-        if not batch.items:
+        if not batch.items and batch.next_offset == partition.next_offset:
             return None
         try:
             return self._plan(_Rollup(self, partition, batch.waiting), batch)

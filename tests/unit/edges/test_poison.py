@@ -13,7 +13,7 @@ from msgspec import structs
 from tests.integration.counting import Copying, Counting, CountingBatch, CountingPartition, runner_config
 
 from stagepost.edges import transactions as transactions_module
-from stagepost.edges.errors import Abort, MirrorUnavailable, Stop, Unfit
+from stagepost.edges.errors import Abort, MirrorUnavailable, Outdated, Stop, Unfit
 from stagepost.edges.memory import MemoryBroker, MemoryLog, MemoryMirror, MemoryProducer
 from stagepost.edges.ports import NoCounters, Placed
 from stagepost.edges.runner import Runner
@@ -39,6 +39,11 @@ class Poisoned(Counting):
         if any((record.value or b"").startswith(b"deadly") for record in records):
             raise Dies
         return super().read(partition, records, next_offset, now)
+
+
+class Unreadable(Counting):
+    def load(self, partition: CountingPartition, values: Mapping[str, bytes | None]) -> None:
+        raise ValueError("packed state has codec 9")
 
 
 class PoisonedCopying(Copying):
@@ -301,3 +306,29 @@ def test_a_worker_stops_before_it_sets_too_long_a_row_aside_and_not_for_as_many_
         for _ in range(10):
             runner.turn()
     assert len(world.dead()) == (0 if stops else 6)
+
+
+def test_a_state_that_cannot_be_read_stops_every_worker_and_sets_no_event_of_the_contact_aside(world: World) -> None:
+    world.send(*("e",) * 20)
+    for _ in range(2 * LIVES):
+        with pytest.raises(Outdated, match=r"codec 9; run the version that wrote it"):
+            world.live(Unreadable)
+        world.die()
+    assert [] == world.dead()
+
+
+@pytest.mark.parametrize("processor", [Counting, Copying])
+def test_the_latest_of_the_first_start_is_that_of_the_second_one_without_a_record_in_between(
+    world: World, processor: Callable[[], Stateless | Stateful]
+) -> None:
+    world.send(*(f"old{n}" for n in range(40)))
+    runner = world.start(processor(), start_from="latest")
+    for _ in range(10):
+        runner.turn()
+    world.die()
+    new = [f"new{n}" for n in range(40)]
+    world.send(*new)
+    runner = world.start(processor(), start_from="latest")
+    for _ in range(10):
+        runner.turn()
+    assert sorted(new) == sorted(world.done())

@@ -125,14 +125,6 @@ def test_a_new_partition_begins_where_it_is_told(world: World) -> None:
     assert (world.checkpoint().seq, world.checkpoint().partial) == (0, False)
 
 
-def test_the_latest_of_the_first_start_is_that_of_the_second_one(world: World) -> None:
-    world.broker.publish(Emit(Topic.EVENTS, b"k", b"before"))
-    assert world.restored(start_from="latest").next_offset == 1
-    world.broker.publish(Emit(Topic.EVENTS, b"k", b"meanwhile"))
-    again = world.restored(start_from="latest")
-    assert (again.control, again.next_offset) == (None, 1)
-
-
 def test_an_empty_mirror_becomes_the_fold_of_the_state_topic(world: World) -> None:
     world.commit(1, {"a": b"1@5", "b": b"1@0"})
     world.commit(2, {"a": b"2@7", "c": b"1@9"})
