@@ -90,11 +90,9 @@ def until_the_first_move(demo: subprocess.Popen[str]) -> list[str]:
     return lines
 
 
-def test_the_first_move_is_shown_within_fifteen_seconds_and_ctrl_c_ends_in_order(tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_the_first_move_is_shown_and_ctrl_c_ends_in_order(tmp_path: Path) -> None:
     demo = start(tmp_path)
     lines = until_the_first_move(demo)
-    assert time.monotonic() - began < 15, "".join(lines)
     assert "demo: embedded broker, nothing is kept, not for production\n" == lines[0]
     demo.send_signal(signal.SIGINT)
     found = ended(demo, tmp_path)

@@ -456,6 +456,7 @@ class World:
 
     def _old_copy(self) -> None:
         """Redis comes back with what it held before tombstones were written that are gone by now."""
+        self._compact()
         self.advance(1.2 * RETENTION_S)
         self._compact()
         self._roll_back()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from itertools import count
 from zlib import crc32
@@ -191,6 +191,9 @@ class _Entry:
     transaction: _Transaction | None = None
     is_end: bool = False
     """The mark that ends a transaction takes an offset, and is no record."""
+    horizon: int | None = None
+    """Of a tombstone: from when on compaction removes it. Set when compaction first comes by, and removes what the
+    tombstone stands for (KIP-534), so that whoever has read that has the whole retention to read the tombstone too."""
 
     def readable(self) -> bool:
         return not self.is_end and (self.transaction is None or self.transaction.fate is _Fate.COMMITTED)
@@ -272,14 +275,16 @@ class MemoryBroker:
         return ended
 
     def compact(self, topic: Topic, partition: int, delete_retention_us: int) -> None:
-        """Of each key the newest committed record stays, and no tombstone that is older. The log's start stays too."""
+        """Of each key the newest committed record stays, and no tombstone beyond its horizon. The log's start stays."""
         log, seen = self._logs[topic, partition], set()
         for offset in reversed(range(self._stable(topic, partition))):
             entry = log[offset]
             stays = entry.readable() and entry.key not in seen
             seen.add(entry.key if entry.readable() else None)
-            if not stays or (entry.value is None and entry.timestamp + delete_retention_us <= self._now):
+            if not stays or (entry.horizon is not None and entry.horizon <= self._now):
                 log[offset] = _GONE
+            elif entry.value is None and entry.horizon is None:
+                log[offset] = replace(entry, horizon=self._now + delete_retention_us)
 
     def remove_before(self, topic: Topic, partition: int, offset: int) -> None:
         """As retention does."""
