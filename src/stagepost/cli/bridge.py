@@ -53,7 +53,7 @@ def add_to(app: typer.Typer) -> None:
                 f"cannot listen on {host}:{port}: {error.strerror} (another place: --port, --host)"
             ) from error
         note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
-        if not settings.accounts:
-            complain("stagepost bridge: no accounts are set, so posts are taken unsigned, from anybody")
+        if not any(account.secrets or account.topics for account in settings.accounts.values()):
+            complain("stagepost bridge: no account has secrets, so posts are taken unsigned, from anybody")
         with stopping(running.stop):
             running.run()
