@@ -31,8 +31,8 @@ def add_to(app: typer.Typer) -> None:
 
         At /webhooks/PROVIDER/ACCOUNT, until SIGTERM or Ctrl-C.
 
-        A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before. Once any
-        account is set, a post of any other is not taken.
+        A post is answered 2xx once Kafka has it. Where an account has secrets, signatures are checked before, and posts
+        of its provider are taken under the names of accounts only.
 
         Example: stagepost bridge --port 8085 --kafka localhost:9092
         """
@@ -41,6 +41,7 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.edges import logs
         from stagepost.edges.metrics import Metrics
         from stagepost.edges.signals import stopping
+        from stagepost.normalise import PROVIDERS
         from stagepost.wiring import build_bridge
 
         settings = load_from(config, kafka, None, prefix).settings
@@ -53,7 +54,8 @@ def add_to(app: typer.Typer) -> None:
                 f"cannot listen on {host}:{port}: {error.strerror} (another place: --port, --host)"
             ) from error
         note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
-        if not any(account.secrets or account.topics for account in settings.accounts.values()):
-            complain("stagepost bridge: no account has secrets, so posts are taken unsigned, from anybody")
+        keyed = {account.provider for account in settings.accounts.values() if account.secrets or account.topics}
+        if None not in keyed and (unsigned := sorted(PROVIDERS.keys() - keyed)):
+            complain(f"stagepost bridge: no secrets are set for {', '.join(unsigned)}: their posts are taken unsigned")
         with stopping(running.stop):
             running.run()

@@ -98,8 +98,13 @@ def add_to(app: typer.Typer) -> None:
             movement = _over_contacts(running, partitions, after)
         _print(changes, movement, as_json)
         if not movement.looked_at:
-            where = "Redis holds none under this prefix" if events is None else "the events make none"
-            note(f"no contact was looked at: {where}, so only rules were compared")
+            if events is not None:
+                why = "the events make none"
+            elif old and not any(journey.name in old for journey in new):
+                why = "none of these journeys is running yet"
+            else:
+                why = "Redis holds none under this prefix"
+            note(f"no contact was looked at: {why}, so only rules were compared")
         if bad.count:
             complain(f"{counted(bad.count, 'line')} skipped")
         if changes or movement.rows():

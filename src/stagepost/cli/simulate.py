@@ -114,7 +114,9 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         funnel.add(move)
         if len(shown) < SHOWN_MOVES:
             cause = f"  {move.cause.type} {move.cause.id}" if move.cause is not None else ""
-            shown.append(f"{move.at}  {move.contact}  {move.from_ or 'none'} -> {move.to}  ({move.rule}){cause}")
+            journey = f"{move.journey}: " if len(definitions) > 1 else ""
+            moved = f"{journey}{move.from_ or 'none'} -> {move.to}"
+            shown.append(f"{move.at}  {move.contact}  {moved}  ({move.rule}){cause}")
         else:
             more += 1
     console = Console(highlight=False)

@@ -31,6 +31,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character. An escape can make one; no output could be written with it."""
 
 _TEXT, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
+_TAGS = {_TEXT, _INT, _FLOAT, _BOOL, _NULL, *(f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "timestamp", "merge"))}
+"""What values are by themselves."""
 
 _NUMBER = re.compile(
     r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)"
@@ -175,6 +177,8 @@ class _Builder:
             raise Unreadable(TOO_LARGE, f"more than {VALUE_LIMIT} values, anchors expanded", place)
         if depth > DEPTH_LIMIT:
             raise Unreadable(TOO_LARGE, f"nested deeper than {DEPTH_LIMIT}", place)
+        if str(node.tag) not in _TAGS:
+            raise Unreadable(NOT_YAML, f"the tag {node.tag} means nothing here: leave it out", place)
         if isinstance(node, ScalarNode):
             text = _whole(str(node.value), place)
             return Value(_scalar(str(node.tag), text, place), text, place)
