@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -223,7 +224,7 @@ class Arena:
         """Ask it what it counted, if it answers."""
         try:
             self.tally.look(worker.process.pid, worker.metrics())
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):  # the last one where it ends while it answers
             return
 
     def look_at_log(self, worker: Worker) -> None:
