@@ -16,6 +16,8 @@ WHERE: list[tuple[str, tuple[tuple[str, str, Any], ...], dict[str, Any], bool]] 
     ("where looks in data", (("n", "eq", 1),), {"data": {"n": 1}}, True),
     ("then in metadata", (("n", "eq", 1),), {"metadata": {"n": 1}}, True),
     ("then in the event's own fields", (("stream", "eq", "news"),), {"stream": "news"}, True),
+    ("of which data is one", (("data.total", "gt", 5),), {"data": {"total": 6}}, True),
+    ("of which metadata is one", (("metadata.a.b", "eq", "x"),), {"metadata": {"a": {"b": "x"}}}, True),
     ("data wins over metadata", (("n", "eq", 2),), {"data": {"n": 1}, "metadata": {"n": 2}}, False),
     (
         "metadata wins over the event's own fields",

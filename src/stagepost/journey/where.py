@@ -80,7 +80,9 @@ def _lookup(path: str) -> Callable[[Event], Any]:
         if attribute is None:
             return None
         value = getattr(event, attribute)
-        for key in below:
+        for number, key in enumerate(below):
+            if isinstance(value, dict):  # data.total, metadata.plan
+                return _walk(value, ".".join(below[number:]), tuple(below[number:]))
             value = getattr(value, key, None) if isinstance(value, Struct) else None
         return None if value is UNSET else value
 
