@@ -28,7 +28,7 @@ from stagepost.engine.rollup_worker import RollupProcessor
 from stagepost.events import parse_rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Journey
-from stagepost.journey.parse import parse_journey
+from stagepost.journey.parse import parse_bytes
 from stagepost.normalise import AccountConfig, Limits
 from stagepost.normalise.signatures import never_fits
 from stagepost.settings import Settings, SettingsError
@@ -170,7 +170,7 @@ def read_journeys(settings: Settings) -> list[Journey]:
     if not folder.is_dir():
         raise SettingsError(f"journeys: {folder} is no folder; make it, or say where they are with --journeys DIR")
     parsed = [
-        parse_journey(file.read_text(encoding="utf-8", errors="surrogateescape"), str(file))
+        parse_bytes(file.read_bytes(), str(file))
         for file in sorted(folder.iterdir())
         if file.suffix in (".yaml", ".yml")
     ]

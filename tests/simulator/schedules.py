@@ -52,11 +52,11 @@ def play(
     return played
 
 
-def play_until_caught(variant: str, seeds: Iterable[int]) -> Played:
+def play_until_caught(variant: str, seeds: Iterable[int], keeper: Keeper | None = None) -> Played:
     """Schedules in order, up to and with the first that fails."""
     total = Played()
     for seed in seeds:
-        total.add(play(seed, variant))
+        total.add(play(seed, variant, keeper=keeper))
         if total.failed:
             break
     return total

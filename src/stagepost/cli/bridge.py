@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
     def bridge(
         port: Annotated[
             int, typer.Option("--port", metavar="N", min=0, max=65_535, help="To listen on. 0: any free one.")
-        ] = (BRIDGE_PORT),
+        ] = BRIDGE_PORT,
         host: Annotated[str, typer.Option("--host", help="Address to bind; put a proxy with TLS before it.")] = (
             "127.0.0.1"
         ),
@@ -41,8 +41,8 @@ def add_to(app: typer.Typer) -> None:
         from stagepost.edges import logs
         from stagepost.edges.metrics import Metrics
         from stagepost.edges.signals import stopping
-        from stagepost.normalise import PROVIDERS
-        from stagepost.wiring import build_bridge
+        from stagepost.normalise import PROVIDERS, is_keyed
+        from stagepost.wiring import account_configs, build_bridge
 
         settings = load_from(config, kafka, None, prefix).settings
         level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
@@ -54,8 +54,8 @@ def add_to(app: typer.Typer) -> None:
                 f"cannot listen on {host}:{port}: {error.strerror} (another place: --port, --host)"
             ) from error
         note(f"stagepost bridge: http://{host}:{running.port}/webhooks/PROVIDER/ACCOUNT")
-        keyed = {account.provider for account in settings.accounts.values() if account.secrets or account.topics}
-        if None not in keyed and (unsigned := sorted(PROVIDERS.keys() - keyed)):
+        accounts = account_configs(settings)
+        if unsigned := sorted(provider for provider in PROVIDERS if not is_keyed(accounts, provider)):
             complain(f"stagepost bridge: no secrets are set for {', '.join(unsigned)}: their posts are taken unsigned")
         with stopping(running.stop):
             running.run()

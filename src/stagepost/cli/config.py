@@ -38,18 +38,13 @@ def add_to(app: typer.Typer) -> None:
 
         values = list(load_from(config, kafka, redis, prefix).values())
         if as_json:
-            json_data(
-                {
-                    path: {
-                        "value": value,
-                        **({"origin": source} if origin else {}),
-                        **({"meaning": meaning_of(path)} if meaning else {}),
-                    }
-                    if origin or meaning
-                    else value
-                    for path, value, source in values
-                }
-            )
+            found: dict[str, dict[str, object]] = {path: {"value": value} for path, value, _ in values}
+            for path, _, source in values:
+                if origin:
+                    found[path]["origin"] = source
+                if meaning:
+                    found[path]["meaning"] = meaning_of(path)
+            json_data(found if origin or meaning else {path: value for path, value, _ in values})
             return
         width = max(len(path) for path, _, _ in values)
         for path, value, source in values:

@@ -131,7 +131,7 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         wait: Annotated[
             float, typer.Option("--wait", metavar="SECONDS", min=0, help="Seconds to wait for what becomes of them.")
-        ] = (_WAIT_S),
+        ] = _WAIT_S,
         again: Annotated[bool, typer.Option("--again", help="Also those that were retried before.")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
         config: Config = None,

@@ -46,24 +46,18 @@ def parse_files(files: Sequence[Path]) -> list[Parsed]:
     """One result for each file; two files that define the same journey are a problem of the second."""
     from stagepost.journey import problems as p
     from stagepost.journey.definition import Position
-    from stagepost.journey.parse import Parsed, parse_journey
-    from stagepost.journey.yaml_nodes import end_of
+    from stagepost.journey.parse import Parsed, parse_bytes
 
     results: list[Parsed] = []
     seen: dict[str, Path] = {}
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            place = end_of(error.object[: error.start].decode())
-            told = f"byte 0x{error.object[error.start]:02x} is no UTF-8 text: {error.reason}"
-            results.append(Parsed(None, (p.Problem(str(file), place, p.NOT_YAML, told),)))
-            continue
+            content = file.read_bytes()
         except OSError as error:
             told = f"cannot be read: {error.strerror or error}"
             results.append(Parsed(None, (p.Problem(str(file), Position(1, 1), p.NOT_YAML, told),)))
             continue
-        parsed = parse_journey(text, str(file))
+        parsed = parse_bytes(content, str(file))
         if parsed.journey is not None:
             name = parsed.journey.name
             if name in seen:

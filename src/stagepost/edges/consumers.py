@@ -17,15 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stagepost.edges.errors import Drop, RecordsGone, Stop, Unstable, of_kafka
 from stagepost.edges.lifeline import Lifeline
-from stagepost.edges.ports import (
-    Bounds,
-    Change,
-    ChangeKind,
-    Committed,
-    Membership,
-    StateRecord,
-    decode_committed,
-)
+from stagepost.edges.ports import Bounds, Change, ChangeKind, Committed, Membership, StateRecord, decode_committed
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Record, Topic
 

@@ -326,10 +326,7 @@ class Restore:
             outcome = apply_in_chunks(self.mirror, self.partition, at, changes, then, self.new_nonce())
             return outcome is Outcome.OK
         except ValueError as error:
-            raise Outdated(
-                f"{self.settings.state}[{self.partition}] holds a state that this version of stagepost cannot read: "
-                f"{error}; run the version that wrote it, or a later one"
-            ) from error
+            raise unreadable(self.settings.state, self.partition, error) from error
 
     def _newest_in_log(self, at: Checkpoint, bounds: Bounds) -> Generator[None, None, int]:
         """The largest batch number that the state topic shows below its decided end. Reads all of it: a rare alarm."""
@@ -458,6 +455,14 @@ def refuse_other_count(written_for: int, partitions: int) -> None:
             f"the state was written for {written_for} partitions, the input has {partitions}; "
             "contacts would be looked for in the wrong one: use stagepost repartition"
         )
+
+
+def unreadable(state: str, partition: int, error: ValueError) -> Stop:
+    """No event's fault: none may be set aside over it, however often the worker is started."""
+    return Outdated(
+        f"{state}[{partition}] holds a state that this version of stagepost cannot read: {error}; "
+        "run the version that wrote it, or a later one"
+    )
 
 
 def offset_moved(partition: int, why: str) -> Stop:

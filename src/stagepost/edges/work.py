@@ -17,7 +17,7 @@ from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import EdgeError, Outdated, SlowDown, Stop
 from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
-from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided
+from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided, unreadable
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
 from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
@@ -387,9 +387,7 @@ class StatefulWork:
         try:
             self._processor.load(owned.state, self._values(owned, keys))
         except ValueError as error:
-            # No event's fault: none may be set aside over it, however often the worker is started.
-            where = f"partition {owned.number} of {self._processor.state}"
-            raise Outdated(f"{where}: {error}; run the version that wrote it, or a later one") from error
+            raise unreadable(self._processor.state, owned.number, error) from error
 
     def pending(self, owned: Owned) -> bool:
         switching = self._processor.switching

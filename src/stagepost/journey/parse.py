@@ -55,7 +55,7 @@ from stagepost.journey.lint import lint, rules
 from stagepost.journey.problems import Code, Problem, closest, did_you_mean
 from stagepost.journey.timeline_lines import read_timeline
 from stagepost.journey.version import version_of
-from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Unreadable, Value, read_yaml
+from stagepost.journey.yaml_nodes import Items, Pairs, Tree, Unreadable, Value, end_of, read_yaml
 
 DEPTH = 4
 """any, all, not and missed nest to this depth (journeys.md 2 and 3.1)."""
@@ -117,6 +117,16 @@ class Parsed:
 
     journey: Journey | None
     problems: tuple[Problem, ...]
+
+
+def parse_bytes(data: bytes, source: str) -> Parsed:
+    """``parse_journey`` of what a file holds, whatever ends its lines. Never raises."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        told = f"byte 0x{data[error.start]:02x} is no UTF-8 text: {error.reason}"
+        return Parsed(None, (Problem(source, end_of(data[: error.start].decode()), p.NOT_YAML, told),))
+    return parse_journey(re.sub("\r\n?", "\n", text), source)
 
 
 def parse_journey(text: str, source: str) -> Parsed:

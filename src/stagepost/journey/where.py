@@ -70,7 +70,8 @@ def lookup(event: Event, path: str) -> Any:
 
 def _lookup(path: str) -> Callable[[Event], Any]:
     keys = tuple(path.split("."))
-    own, *below = keys
+    own, _, rest = path.partition(".")
+    below = keys[1:]
     attribute = _OWN.get(own)
 
     def find(event: Event) -> Any:
@@ -80,9 +81,9 @@ def _lookup(path: str) -> Callable[[Event], Any]:
         if attribute is None:
             return None
         value = getattr(event, attribute)
-        for number, key in enumerate(below):
-            if isinstance(value, dict):  # data.total, metadata.plan
-                return _walk(value, ".".join(below[number:]), tuple(below[number:]))
+        if below and isinstance(value, dict):  # data.total, metadata.plan
+            return _walk(value, rest, below)
+        for key in below:
             value = getattr(value, key, None) if isinstance(value, Struct) else None
         return None if value is UNSET else value
 

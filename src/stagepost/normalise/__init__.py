@@ -18,7 +18,7 @@ from msgspec import structs
 from stagepost.events import Event, Reason, Rejected
 from stagepost.normalise.facts import assemble
 from stagepost.normalise.limits import Limits
-from stagepost.normalise.post import AccountConfig, Normalised, Post, account_of, is_open_to
+from stagepost.normalise.post import AccountConfig, Normalised, Post, account_of, is_keyed, is_open_to
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "account_of",
     "canonical_name",
     "certified",
+    "is_keyed",
     "is_open_to",
     "normalise",
     "verified",
@@ -84,7 +85,7 @@ def _whole(reason: Reason, detail: str) -> Normalised:
 def verified(post: Post, account: AccountConfig) -> bool | None:
     """Whether one of the account's keys fits the post, of a known provider; every one is tried. None: there was nothing
     to check."""
-    if account.signature == "off" or not (account.secrets or account.topics or account.signature == "require"):
+    if account.signature == "off" or not (account.has_keys() or account.signature == "require"):
         return None
     provider, keys = PROVIDERS[post.provider], (*account.secrets, *post.certificates)
     return any(provider.check(post, key) for key in keys) and provider.admits(post, account)

@@ -41,6 +41,10 @@ class AccountConfig(Struct, frozen=True, kw_only=True):
         """Whether there is anything to check a signature by."""
         return bool(self.secrets or self.topics)
 
+    def is_of(self, provider: str) -> bool:
+        """Whether it takes posts of the provider; without one of its own it takes those of all."""
+        return self.provider in (None, provider)
+
 
 STRANGER = AccountConfig(signature="require")
 """What a post is read with that no key can fit; a ping passes."""
@@ -50,15 +54,20 @@ def account_of(accounts: Mapping[str, AccountConfig], provider: str, name: str) 
     """The settings of an account; one that is not configured has the defaults. Under the name of another provider's
     account with keys it is a ``STRANGER``: the public key of one provider would be the shared secret of another."""
     found = accounts.get(name) or AccountConfig(provider=provider)
-    return STRANGER if found.has_keys() and found.provider not in (None, provider) else found
+    return STRANGER if found.has_keys() and not found.is_of(provider) else found
+
+
+def is_keyed(accounts: Mapping[str, AccountConfig], provider: str) -> bool:
+    """Whether an account has keys that posts of this provider are checked by."""
+    return any(account.has_keys() and account.is_of(provider) for account in accounts.values())
 
 
 def is_open_to(accounts: Mapping[str, AccountConfig], provider: str, name: str) -> bool:
     """Whether the public may post under this name: any, until an account of the provider has keys; then those that are
     configured, else whoever invents a name would need no signature."""
-    theirs = {each: account for each, account in accounts.items() if account.provider in (None, provider)}
-    keyed = any(account.has_keys() for account in theirs.values())
-    return account_of(accounts, provider, name) is not STRANGER and (name in theirs or not keyed)
+    if account_of(accounts, provider, name) is STRANGER:
+        return False
+    return (name in accounts and accounts[name].is_of(provider)) or not is_keyed(accounts, provider)
 
 
 class Post(Struct, frozen=True, kw_only=True):
