@@ -31,7 +31,10 @@ def eventually(condition, within_s: float = 10.0) -> bool:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_closing_the_group_ends_children_and_removes_the_folder() -> None:
