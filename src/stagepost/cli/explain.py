@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stagepost.journey.nearest import Near, Seen
     from stagepost.journey.result import Outcome
     from stagepost.journey.state import ContactState
+    from stagepost.journey.verdict import Verdict
     from stagepost.settings import Settings
 
 
@@ -206,8 +207,28 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
                 _links_of(known, chosen, event)
             )
             acted = f"  => {moved}" if moved else ""
-            mark = "" if outcome in (None, "applied") else f"  ({outcome})"
+            marks = [] if outcome in (None, "applied") else [str(outcome)]
+            marks += _origin(known, chosen, event, at) if outcome != "duplicate" else []
+            mark = f"  ({'; '.join(marks)})" if marks else ""
             data(f"  {rfc3339(at)}  {event.type}  {where}{acted}{mark}".rstrip())
+
+
+def _origin(known: Known, standings: Sequence[Standing], event: Event, at: int) -> list[str]:
+    """Whether a machine made an event, in words; by journey where journeys see it differently."""
+    if event.machine:
+        return ["a machine made it"]
+    said = _verdicts(known, standings, event, at)
+    words = {verdict.words for verdict in said.values()}
+    if len(words) == 1 and len(said) == len(standings):
+        return list(words)
+    return [f"in {journey} it {verdict.words}" for journey, verdict in said.items()]
+
+
+def _verdicts(known: Known, standings: Sequence[Standing], event: Event, at: int) -> dict[str, Verdict]:
+    from stagepost.journey.explain import verdicts
+
+    found = verdicts(known.program, known.state, event, at)
+    return {each.journey: found[each.journey] for each in standings if each.journey in found}
 
 
 def _seen(known: Known, contact: str) -> Seen:
@@ -264,8 +285,8 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
         for lack in stayed.missing:
             _print_lack(lack, "      ")
         if not stayed.missing:
-            data("      nothing any more: the next event or timer that this rule names moves the contact there")
-            data("      (not one that comes late; what came so far came late, or while something was missing)")
+            data("      its condition holds; the next event or timer that it names moves the contact there")
+            data("      (so far such events came late, or while something was missing)")
 
 
 def _print_lack(lack: Lack, indent: str) -> None:
@@ -464,4 +485,9 @@ def _event_json(
         "links": _links_of(known, standings, event),
         "moved": _moved_by(known, event, outcome),
         "outcome": outcome,
+        "machine": event.machine,
+        "judged": {
+            journey: {"kind": verdict.kind, "why": verdict.words}
+            for journey, verdict in _verdicts(known, standings, event, at).items()
+        },
     }

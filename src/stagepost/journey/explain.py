@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stagepost.events import rfc3339
+from stagepost.events import Event, rfc3339
 from stagepost.journey import conditions as c
 from stagepost.journey import definition as d
 from stagepost.journey import register
@@ -21,6 +21,7 @@ from stagepost.journey.lines import line_of
 from stagepost.journey.nearest import NOTHING, Near, Seen, nearest
 from stagepost.journey.state import ACTIVE, EXITED, NONE, ContactState, Run
 from stagepost.journey.step import touches_of
+from stagepost.journey.verdict import Verdict, verdict_of
 from stagepost.journey.where import compile_glob
 from stagepost.journey.wording import ordinal, words_of
 
@@ -90,6 +91,17 @@ def standings(program: Program, state: ContactState, clock: int, seen: Seen = NO
     """In every journey of ``program``; ``clock``: the partition's, micros. ``seen``: events of the contact, if any are
     known: what came near is told from them."""
     return tuple(_standing(program, name, state, clock, seen) for name in program.by_name)
+
+
+def verdicts(program: Program, state: ContactState, event: Event, at: int) -> dict[str, Verdict]:
+    """Why a click does not count, or not yet, by the journeys where that is so."""
+    found: dict[str, Verdict] = {}
+    for name in program.by_name:
+        journey = program_of(program, name, state.runs.get(name))
+        verdict = None if journey is None else verdict_of(journey, state, event, at)
+        if verdict is not None:
+            found[name] = verdict
+    return found
 
 
 def _standing(program: Program, name: str, state: ContactState, clock: int, seen: Seen) -> Standing:
@@ -225,7 +237,11 @@ class _Look:
 
     def _lack(self, condition: d.Condition, have: str) -> Lack:
         since = self.run.began if self.run.status == ACTIVE else 0
-        return Lack(words_of(condition), have, (), nearest(self.journey.definition, condition, self.seen, since))
+        near = nearest(self.journey.definition, condition, self.seen, since, self._judged)
+        return Lack(words_of(condition), have, (), near)
+
+    def _judged(self, event: Event, at: int) -> Verdict | None:
+        return verdict_of(self.journey, self.state, event, at)
 
     def _withdrawn(self, condition: d.Unsubscribed) -> bool:
         names = compile_glob(condition.campaign) if condition.campaign is not None else None

@@ -17,6 +17,7 @@ from stagepost.journey import definition as d
 from stagepost.journey.compile import ALWAYS_ACT, ENGAGEMENT, SUBSCRIPTIONS
 from stagepost.journey.links import LinkSet
 from stagepost.journey.register import compile_scopes, scope_of
+from stagepost.journey.verdict import Judged, unjudged
 from stagepost.journey.where import compile_glob, compile_globs, compile_where, lookup
 from stagepost.journey.wording import scope_words, words_of_test
 
@@ -54,16 +55,29 @@ class Near:
     tried: tuple[str, ...] = ()
 
 
-def nearest(journey: d.Journey, condition: d.Condition, seen: Seen, since: int) -> Near | None:
+def nearest(
+    journey: d.Journey, condition: d.Condition, seen: Seen, since: int, judged: Judged = unjudged
+) -> Near | None:
     """The newest event from ``since`` on that is of the kind of ``condition`` and does not match; None: there is none,
-    or why cannot be told."""
+    or why cannot be told. Held clicks, which have yet to count, are passed over."""
     types = _types(condition)
-    mine = [(event, at) for event, at in seen.events if at >= since and event.type in types]
-    for place, (event, at) in reversed(list(enumerate(mine))):
-        why, tried = _why_not(journey, condition, event, seen.whole)
-        why = why or _not_another(journey, condition, event, [earlier for earlier, _ in mine[:place]], seen.whole)
+    groups: set[str] = set()
+    found: Near | None = None
+    for event, at in seen.events:
+        if at < since or event.type not in types:
+            continue
+        verdict = judged(event, at)
+        if verdict is not None and verdict.kind == "held":
+            continue
+        if verdict is not None:
+            why, tried = f"it {verdict.words}", tuple[str, ...]()
+        else:
+            why, tried = _why_not(journey, condition, event, seen.whole)
+            why = why or _not_another(condition, event, groups)
         if why:
-            return _near(event, at, why, tried)
+            found = _near(event, at, why, tried)
+    if found is not None:
+        return found
     if isinstance(condition, d.EventIs) and not any(event.type == condition.type for event, _ in seen.events):
         return _other_type(condition.type, seen, since)
     return None
@@ -121,10 +135,9 @@ def _why_not(journey: d.Journey, condition: d.Condition, event: Event, whole: bo
     return "", ()
 
 
-def _not_another(
-    journey: d.Journey, condition: d.Condition, event: Event, earlier: Sequence[Event], whole: bool
-) -> str:
-    """Why an event that matches is no further one for ``per: campaign``."""
+def _not_another(condition: d.Condition, event: Event, groups: set[str]) -> str:
+    """Why an event that matches is no further one for ``per: campaign``; ``groups``: those that count, with its own
+    added."""
     if (
         not isinstance(condition, d.EventIs | d.Clicked | d.Opened | d.Subscribed)
         or not condition.counting.per_campaign
@@ -133,11 +146,10 @@ def _not_another(
     group = event.campaign or event.message
     if group is None:
         return "it has neither campaign nor message, and per: campaign counts these"
-    known = any(
-        (other.campaign or other.message) == group and not _why_not(journey, condition, other, whole)[0]
-        for other in earlier
-    )
-    return f"{'campaign' if event.campaign else 'message'} {group} counts already, once per: campaign" if known else ""
+    if group in groups:
+        return f"{'campaign' if event.campaign else 'message'} {group} counts already, once per: campaign"
+    groups.add(group)
+    return ""
 
 
 def _not_taken(event: Event) -> str:

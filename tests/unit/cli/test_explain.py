@@ -124,6 +124,44 @@ def test_a_click_that_waits_for_its_verdict_is_named_where_it_is_missed_and_wher
     assert f"      clicked any, 3 times: 2 of 3; {waits} whether a person made it" in shown
 
 
+def test_a_click_that_is_judged_a_machines_says_so_where_it_is_missed_and_where_it_is_listed(folder: Path) -> None:
+    about = {"contact": "a", "campaign": "n-1", "message": "m"}
+    (folder / "path.yaml").write_text(JOURNEY.replace("times: 2", "times: 3"))
+    scanned = [
+        {"id": f"k{n}", "type": "email.clicked", "occurred_at": f"2026-03-08T10:02:0{n}Z", "machine": None, **about}
+        for n in range(3)
+    ]
+    add(
+        folder,
+        {"id": "d", "type": "email.delivered", "occurred_at": "2026-03-08T10:00:00Z", **about},
+        {"id": "i", "type": "email.clicked", "occurred_at": "2026-03-08T10:00:01Z", "url": "https://e.com", **about},
+        *({"url": f"https://example.com/{click['id']}", **click} for click in scanned),
+        {"id": "m", "type": "email.clicked", "occurred_at": "2026-03-08T10:03:00Z", "machine": True, "contact": "a"},
+    )
+    shown = run(folder, "a").stdout.splitlines()
+    burst = "is judged a machine's: 3 links of its message within 10s"
+    assert "        nearest: 2026-03-08T10:03:00.000Z  email.clicked: a machine made it" in shown
+    instant = "is judged a machine's: within 2s after its delivery"
+    assert f"  2026-03-08T10:00:01.000Z  email.clicked  n-1 https://e.com  ({instant})" in shown
+    assert [line.rpartition("  (")[2] for line in shown[-4:]] == [f"{burst})"] * 3 + ["a machine made it)"]
+    last = json.loads(run(folder, "a", "--json").stdout)["events"][-2]
+    assert (last["machine"], last["judged"]) == (None, {"path": {"kind": "machine", "why": burst}})
+
+
+def test_journeys_that_judge_a_click_otherwise_are_named(folder: Path) -> None:
+    tame = folder / "tame.yaml"
+    tame.write_text(JOURNEY.replace("journey: path", "journey: tame\nbots: off"))
+    click = {"id": "i", "type": "email.clicked", "occurred_at": "2026-03-08T10:00:01Z", "contact": "a", "message": "m"}
+    add(
+        folder,
+        {"id": "d", "type": "email.delivered", "occurred_at": "2026-03-08T10:00:00Z", "contact": "a", "message": "m"},
+        click,
+    )
+    files = ("--events", str(folder / "events.ndjson"), "--journeys", str(folder))
+    shown = CliRunner().invoke(build(["explain"]), ["explain", "a", *files]).stdout.splitlines()
+    assert shown[-1].endswith("  (in path it is judged a machine's: within 2s after its delivery)")
+
+
 def test_an_exit_is_told_with_its_rule_and_event_and_what_lets_the_contact_in_again(folder: Path) -> None:
     out = "  - left: email.complained\nreenter: {after: 9d}\n"
     (folder / "path.yaml").write_text(JOURNEY + out)
@@ -143,7 +181,7 @@ def test_an_event_that_came_late_is_marked_and_what_it_left_is_told(folder: Path
     add(folder, late)
     result = run(folder, "a")
     assert "  2026-03-03T11:00:00.000Z  order.completed    (late)" in result.stdout.splitlines()
-    assert "nothing any more: the next event or timer that this rule names moves the contact there" in result.stdout
+    assert "its condition holds; the next event or timer that it names moves the contact there" in result.stdout
     assert "1 event came late" in result.stderr
 
 

@@ -250,3 +250,20 @@ def test_what_came_near_stands_beside_what_is_missing() -> None:
         START + span("1d"), "email.clicked", None, "https://example.com/blog", why, ("pricing example.com/pricing",)
     )
     assert [part.near for part in lack.parts] == [near, None]
+
+
+def test_a_held_click_is_no_earlier_one_that_counts_already() -> None:
+    text = LADDER.replace("CONDITION", "{clicked: any, times: 3, per: campaign}")
+    journey = parse_journey(text, "j.yaml").journey
+    assert journey is not None
+    simulation = Simulation(compile_program([journey]))
+    held = [click(f"1d1m{n}s", message="m-a", campaign="a", machine=None) for n in (0, 5)]
+    pairs = [
+        (each, parse_rfc3339(each.occurred_at))
+        for each in flat([event("0d", "contact.subscribed"), sent("1d", "a"), *held])
+    ]
+    list(simulation.feed(pairs))
+    (found,) = standings(simulation.program, simulation.states["c"], simulation.clock, Seen(pairs))
+    (lack,) = found.stayed[0].missing
+    assert lack.have.startswith("0 of 3 campaigns; the click of ")
+    assert lack.near is None
