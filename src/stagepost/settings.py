@@ -554,6 +554,9 @@ def _unknown(path: list[str]) -> str | None:
             if last and name.endswith("_file") and name.removesuffix("_file") in _SECRET_FIELDS.intersection(known):
                 return None
             if name not in known:
+                whole = next((path_ for path_ in _paths(Settings) if "_".join(path_) == "_".join(path)), None)
+                if whole is not None:
+                    return f" (did you mean {PREFIX}{'__'.join(whole).upper()}, with two underscores between parts?)"
                 names = [PREFIX + "__".join([*path[:number], field]).upper() for field in known]
                 return _suggestion(PREFIX + "__".join(path[: number + 1]).upper(), names)
             model = model.model_fields[name].annotation
@@ -562,6 +565,16 @@ def _unknown(path: list[str]) -> str | None:
         else:
             return f": {'.'.join(path[:number])} has no parts"
     return None
+
+
+def _paths(model: Any) -> Iterator[tuple[str, ...]]:
+    """The paths of all settings whose names are fixed."""
+    for name, field in model.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield from ((name, *rest) for rest in _paths(part))
+        else:
+            yield (name,)
 
 
 def _suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:

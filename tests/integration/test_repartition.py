@@ -203,7 +203,7 @@ def test_it_refuses_while_workers_run_or_input_is_left_and_says_which(installati
     processed(installation, half(0, BEFORE))
     with installation.running("journey"):
         run = installation.cli("repartition", "--partitions", str(AFTER))
-    assert (1, f"{installation.prefix}stagepost.journey: 1 workers run; stop them first\n") == (
+    assert (1, f"{installation.prefix}stagepost.journey: 1 worker running; stop them first\n") == (
         run.returncode,
         run.stdout.decode(),
     )

@@ -174,6 +174,12 @@ def test_what_is_wrong_in_the_file_is_said_with_place_and_fix(tmp_path: Path, to
         ),
         ("STAGEPOST_PREFX", "x", "STAGEPOST_PREFX is no setting (did you mean STAGEPOST_PREFIX?)"),
         (
+            "STAGEPOST_REDIS_URL",
+            "redis://h",
+            "STAGEPOST_REDIS_URL is no setting (did you mean STAGEPOST_REDIS__URL, with two underscores between "
+            "parts?)",
+        ),
+        (
             "STAGEPOST_KAFKA__BOOTSTRAP_SERVER",
             "x",
             "STAGEPOST_KAFKA__BOOTSTRAP_SERVER is no setting (did you mean STAGEPOST_KAFKA__BOOTSTRAP_SERVERS?)",

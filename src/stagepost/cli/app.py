@@ -5,8 +5,10 @@ A verb's file is imported only when the verb was typed, or when help lists them 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -96,6 +98,12 @@ def run(arguments: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else FAILED
     except KeyboardInterrupt:  # while the verb's file was imported; from then on typer sees it
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _drop_output()
+        complain(f"stagepost: {error.filename or 'standard output'}: {error.strerror}; what was written is not whole")
+        return FAILED
     except Exception as error:
         code = _exit_code(error)
         if code is None:
@@ -105,6 +113,12 @@ def run(arguments: Sequence[str]) -> int:
         complain(f"stagepost: {error}")
         return code
     return DONE
+
+
+def _drop_output() -> None:
+    """Forget what is still to be written: the interpreter would try again at its end, and fail with a traceback."""
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _exit_code(error: Exception) -> int | None:

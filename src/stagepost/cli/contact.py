@@ -114,6 +114,7 @@ def add_to(app: typer.Typer) -> None:
         within: Annotated[
             float, typer.Option("--within", metavar="SECONDS", min=1, help="Seconds to wait at most.")
         ] = _WITHIN_S,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal either.")] = False,
         config: Config = None,
         kafka: Kafka = None,
         redis: Redis = None,
@@ -122,9 +123,9 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Erase a contact; later events of it are refused.
 
-        Publishes contact.erased, which removes state, timers and memberships. With --wait it says what has come to be
-        true and which topics keep older records until when; exit code 1 when it could not be confirmed in time. To run
-        it again is always right.
+        It cannot be undone, so on a terminal it asks first. Publishes contact.erased, which removes state, timers and
+        memberships. With --wait it says what has come to be true and which topics keep older records until when; exit
+        code 1 when it could not be confirmed in time. To run it again is always right.
 
         Example: stagepost contact forget --address - --wait < address.txt
         """
@@ -136,6 +137,9 @@ def add_to(app: typer.Typer) -> None:
         value = erasure_event(who, time.time_ns() // 1000, uuid.uuid4().hex)
         if isinstance(value, Rejected):
             raise typer.BadParameter(value.detail, param_hint="CONTACT")
+        if not yes and sys.stdin.isatty():
+            place = f"{settings.prefix or 'no prefix'} on {settings.kafka.bootstrap_servers}"
+            typer.confirm(f"Erase {who} for good ({place})?", abort=True, err=True)
         with _eraser(settings) as eraser:
             published = eraser.publish(who, value)
             note(f"contact.erased is published: email.events:{published.partition}:{published.offset}")

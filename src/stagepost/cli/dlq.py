@@ -25,6 +25,7 @@ from stagepost.cli.output import (
     progress_bar,
     server_failures,
 )
+from stagepost.wording import counted
 
 _PLACE = re.compile(r"([^:]+):([0-9]{1,9}):([0-9]{1,18})")
 """No number is beyond what Kafka counts with: 32 and 64 bits."""
@@ -80,7 +81,8 @@ def add_to(app: typer.Typer) -> None:
         for letter in letters[len(letters) - min(limit, len(letters)) :]:
             mark = "retried" if letter.place in retried else f"retry {letter.retries}" if letter.retries else ""
             data(f"{letter.place:28} {_time(letter):24} {letter.reason:17} {mark:9} {letter.detail}")
-        note(f"{len(letters):,} dead letters, {sum(letter.place in retried for letter in letters):,} of them retried")
+        again = sum(letter.place in retried for letter in letters)
+        note(f"{counted(len(letters), 'dead letter')}, {again:,} of them retried")
 
     @dlq.command("show")
     def show(

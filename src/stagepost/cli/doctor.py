@@ -9,6 +9,7 @@ import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
 from stagepost.cli.output import FAILED, data, json_data, leave, note, step_at_hand
+from stagepost.wording import counted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +52,6 @@ def add_to(app: typer.Typer) -> None:
                     "warned": counts["warn"],
                 }
             )
-        note(f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failed")
+        note(f"{counts['ok']} ok, {counted(counts['warn'], 'warning')}, {counts['fail']} failed")
         if counts["fail"]:
             leave(FAILED)

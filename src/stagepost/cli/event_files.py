@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
-from stagepost.cli.output import VOICE, Failure, complain, counted
+from stagepost.cli.output import VOICE, Failure, complain
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

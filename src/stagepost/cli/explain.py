@@ -17,13 +17,13 @@ from stagepost.cli.output import (
     PARTLY,
     Failure,
     complain,
-    counted,
     data,
     json_data,
     leave,
     progress_bar,
     server_failures,
 )
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from stagepost.edges.past import Past

@@ -15,7 +15,8 @@ import typer
 
 from stagepost.cli.event_files import BadLines, read_events
 from stagepost.cli.options import Json
-from stagepost.cli.output import INTERRUPTED, PARTLY, Failure, complain, counted, json_data, leave, note
+from stagepost.cli.output import INTERRUPTED, PARTLY, Failure, complain, json_data, leave, note
+from stagepost.wording import counted
 
 DEFAULT_EXAMPLE = "first-journey"
 

@@ -15,7 +15,8 @@ import typer
 
 from stagepost.cli.journey_files import files_or_settings, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import FAILED, Failure, counted, data, json_data, leave, note
+from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from stagepost.journey.definition import Journey

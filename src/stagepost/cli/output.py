@@ -75,14 +75,6 @@ def leave(code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def counted(n: int, thing: str) -> str:
-    """
-    >>> counted(1, "line"), counted(1200, "line")
-    ('1 line', '1,200 lines')
-    """
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar with remaining time on standard error where that is a terminal, nothing elsewhere; takes (done, of)."""

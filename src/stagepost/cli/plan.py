@@ -13,7 +13,8 @@ from typer.core import TyperCommand
 from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Config, Json, Prefix, Redis, load_from
-from stagepost.cli.output import Failure, complain, counted, data, json_data, leave, note, progress_bar
+from stagepost.cli.output import Failure, complain, data, json_data, leave, note, progress_bar
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from stagepost.edges.running import Running, RunningJourneys

@@ -8,6 +8,7 @@ import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, Redis, load_from
 from stagepost.cli.output import FAILED, Failure, data, json_data, leave, note, progress_bar, server_failures
+from stagepost.wording import counted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,14 +69,16 @@ def add_to(app: typer.Typer) -> None:
             )
         else:
             for group, members in before.members.items():
-                data(f"{group}: {members} workers run; stop them first")
+                data(f"{group}: {counted(members, 'worker')} running; stop them first")
             for partition, records in before.left.items():
-                data(f"email.events[{partition}]: {records:,} records are not processed; run the journey role first")
+                data(
+                    f"email.events[{partition}]: {counted(records, 'record')} not processed; run the journey role first"
+                )
             if moved is not None:
                 would = "would move" if dry_run else "moved"
-                data(f"{would} {moved.contacts:,} contacts and {moved.memberships:,} memberships")
+                data(f"{would} {counted(moved.contacts, 'contact')} and {counted(moved.memberships, 'membership')}")
                 data(f"email.events: {before.partitions} -> {partitions} partitions")
             elif ready:
-                data(f"email.events has {partitions} partitions already")
+                data(f"email.events has {counted(partitions, 'partition')} already")
         if not ready:
             leave(FAILED)

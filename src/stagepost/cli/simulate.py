@@ -12,7 +12,8 @@ import typer
 from stagepost.cli.event_files import BadLines, read_events, tell_late
 from stagepost.cli.journey_files import files_of, journeys_of, parse_files, without_errors
 from stagepost.cli.options import Json
-from stagepost.cli.output import PARTLY, complain, counted, data, json_data, leave, note
+from stagepost.cli.output import PARTLY, complain, data, json_data, leave, note
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

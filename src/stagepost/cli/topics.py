@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, Kafka, Prefix, load_from
-from stagepost.cli.output import FAILED, complain, counted, data, json_data, leave, note, server_failures
+from stagepost.cli.output import FAILED, complain, data, json_data, leave, note, server_failures
+from stagepost.wording import counted
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient

@@ -17,6 +17,7 @@ from stagepost.demo.traffic import COMPLAINT_CAMPAIGN, UNSUBSCRIBE_CAMPAIGN, Pla
 from stagepost.engine.plan import Topic
 from stagepost.events import rfc3339
 from stagepost.journey.simulate import FunnelRow
+from stagepost.wording import counted
 
 PLANTED_SPIKES = {("complaint", COMPLAINT_CAMPAIGN), ("unsubscribe", UNSUBSCRIBE_CAMPAIGN)}
 """Metric and campaign."""
@@ -141,11 +142,11 @@ class Outcome:
         shown = " + ".join(f"{n:,} {name}" for name, n in classes.items() if n or name != "rerouted")
         verdict = "the sums close" if self.balanced else "THE SUMS DO NOT CLOSE"
         return [
-            f"input      {self.raw_in:,} webhook posts with {sums.parts:,} parts, "
-            f"{self.published_events - sums.parts:,} company events",
+            f"input      {counted(self.raw_in, 'webhook post')} with {counted(sums.parts, 'part')}, "
+            f"{counted(self.published_events - sums.parts, 'company event')}",
             f"accounting {sums.events:,} = {shown}: {verdict}",
-            f"planted    {self.planted.malformed.total()} malformed, {self.planted.duplicated} events delivered twice, "
-            f"{self.planted.late} late",
+            f"planted    {self.planted.malformed.total()} malformed, "
+            f"{counted(self.planted.duplicated, 'event')} delivered twice, {self.planted.late} late",
         ]
 
     def _spikes(self) -> list[str]:
@@ -165,7 +166,7 @@ class Outcome:
             return []
         return [
             f"latency    webhook published to transition written: median {self._quantile(0.5)} s, "
-            f"95 % within {self._quantile(0.95)} s ({len(self.latencies_s):,} moves)"
+            f"95 % within {self._quantile(0.95)} s ({counted(len(self.latencies_s), 'move')})"
         ]
 
     def _quantile(self, share: float) -> float | None:

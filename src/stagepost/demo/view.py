@@ -17,6 +17,7 @@ from rich.text import Text
 from stagepost.demo.results import Incident
 from stagepost.events import DAY, HOUR, Transition, rfc3339
 from stagepost.journey.simulate import FunnelRow
+from stagepost.wording import counted
 
 _PLAIN_EVERY_S = 2.0
 """Between two lines about the state of things where there is no terminal."""
@@ -124,8 +125,9 @@ def status_line(glimpse: Glimpse) -> str:
     return (
         f"{glimpse.elapsed_s:5.1f} s  {glimpse.phase}  day {glimpse.played / DAY:4.1f} "
         f"({rfc3339(glimpse.clock)[:16]}Z)  "
-        f"{glimpse.events:,} events, {glimpse.events_per_s:,.0f}/s  {glimpse.moves:,} moves, "
-        f"{glimpse.moves_per_s:,.0f}/s  {glimpse.behind / HOUR:.1f} h behind  {glimpse.dead_letters} dead letters"
+        f"{counted(glimpse.events, 'event')}, {glimpse.events_per_s:,.0f}/s  {counted(glimpse.moves, 'move')}, "
+        f"{glimpse.moves_per_s:,.0f}/s  {glimpse.behind / HOUR:.1f} h behind  "
+        f"{counted(glimpse.dead_letters, 'dead letter')}"
     )
 
 

@@ -37,6 +37,7 @@ from stagepost.edges.topics import TopicNames
 from stagepost.engine.intake import Incoming, read_event
 from stagepost.engine.plan import CONTROL_KEY, Record, Topic, decode_control
 from stagepost.events import murmur2_partition
+from stagepost.wording import counted
 
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -157,7 +158,7 @@ class Doctor:
     def broker(self) -> Iterator[Finding]:
         cluster = self._admin.list_topics(timeout=_ASK_S)
         number = len(cluster.brokers)
-        yield Finding("broker", Status.OK, f"{number} brokers answer")
+        yield Finding("broker", Status.OK, f"{counted(number, 'broker')} answering")
         configs = self._broker_configs(min(cluster.brokers))
         if configs is None:
             yield Finding("broker version", Status.WARN, "not told without the right to describe the brokers")
@@ -221,7 +222,7 @@ class Doctor:
         elif untold:
             yield Finding("rights", Status.WARN, "the brokers do not tell what this client may do")
         else:
-            yield Finding("rights", Status.OK, f"{len(names)} topics may be read and written")
+            yield Finding("rights", Status.OK, f"{counted(len(names), 'topic')} may be read and written")
 
     def transactions(self) -> Iterator[Finding]:
         identity = self._names.transactional_id("doctor", uuid.uuid4().hex[:12])
@@ -238,7 +239,7 @@ class Doctor:
         members = group_members(self._admin, list(names.values()))
         for role, name in names.items():
             status, hint = (Status.OK, "") if members[name] else (Status.WARN, f"stagepost run {role}")
-            yield Finding("groups", status, f"{name}: {members[name]} members", hint)
+            yield Finding("groups", status, f"{name}: {counted(members[name], 'member')}", hint)
         for role, topic in _GROUPS.items():
             committed = self._committed(role, topic)
             moved = [p for p, (offset, metadata) in committed.items() if decode_committed(offset, metadata).seq is None]
@@ -268,7 +269,9 @@ class Doctor:
                 "restore the topic; or, with the state that is left: stagepost run journey --rebuild",
             )
         elif committed:
-            yield Finding("state", Status.OK, f"{len(committed)} partitions end with the batch that was committed")
+            yield Finding(
+                "state", Status.OK, f"{counted(len(committed), 'partition')} checked: what was committed last is there"
+            )
 
     def stable_offsets(self) -> Iterator[Finding]:
         """Open transactions that nobody ends: they hold up every committed reader and all compaction."""
@@ -291,7 +294,7 @@ class Doctor:
                 f"kafka-transactions.sh abort --topic {name} --partition {partition} --start-offset {end.stable}",
             )
         if not stuck:
-            yield Finding("stable offsets", Status.OK, f"no transaction hangs in {len(ends)} partitions")
+            yield Finding("stable offsets", Status.OK, f"no transaction hangs in {counted(len(ends), 'partition')}")
 
     def events(self) -> Iterator[Finding]:
         """The newest records of ``email.events``: where they lie, whether they can be read, what providers report."""

@@ -44,6 +44,7 @@ def lint(journey: Journey, source: str, positions: Positions) -> list[Problem]:
         *_opens(journey, source, positions),
         *_nearly_all(journey, source, positions),
         *_strange_types(journey, source, positions),
+        *_uncounted(journey, source, positions),
     ]
 
 
@@ -190,6 +191,26 @@ def _strange_types(journey: Journey, source: str, positions: Positions) -> Itera
             near = get_close_matches(leaf.type, sorted(known), n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             yield Problem(source, position, p.STRANGE_TYPE, f"{name}: no provider reports {leaf.type!r}{meant}")
+
+
+def _uncounted(journey: Journey, source: str, positions: Positions) -> Iterator[Problem]:
+    for name, condition, place in rules(journey):
+        for leaf in _own(condition):
+            if isinstance(leaf, EventIs | Clicked | Opened | Subscribed) and leaf.counting.times == 1:
+                found = {"within": leaf.counting.within, "per": leaf.counting.per_campaign or None}
+                idle = " and ".join(key for key, value in found.items() if value is not None)
+                if idle:
+                    message = f"{name}: {idle} without times changes nothing, one event is enough: add times"
+                    yield Problem(source, positions.get(id(leaf)) or place or Position(1, 1), p.NO_EFFECT, message)
+
+
+def _own(condition: Condition) -> Iterator[Condition]:
+    """The leaves that act alone: of parts of an ``all``, ``within`` says how long ago they may have held."""
+    if isinstance(condition, AnyOf):
+        for part in condition.parts:
+            yield from _own(part)
+    elif not isinstance(condition, AllOf):
+        yield condition
 
 
 def _placed_leaves(journey: Journey, positions: Positions) -> Iterator[tuple[str, Condition, Position]]:

@@ -198,7 +198,7 @@ class _Reader:
             title=self._optional(tree.get("title"), self._text),
             stages=stages,
             version="",
-            sends=self._texts(tree.get("sends"), "sends"),
+            sends=self._sends(tree.get("sends")),
             labels=self._labels(tree.get("labels")),
             links=tuple(self._links.values()),
             setbacks=setbacks,
@@ -765,6 +765,11 @@ class _Reader:
         limit = LIMITS.get(key, ENTRIES)
         if size > limit:
             self.problem(p.OUT_OF_RANGE, f"{size} entries; at most {limit}", position)
+
+    def _sends(self, node: Tree | None) -> tuple[str, ...]:
+        if isinstance(node, Items) and not node.items:
+            self.problem(p.NO_EFFECT, "sends names no campaign, which means all of them: leave it out", node.position)
+        return self._texts(node, "sends")
 
     def _texts(self, node: Tree | None, key: str) -> tuple[str, ...]:
         return tuple(self._text(item) for item in self._list(node, key))

@@ -268,6 +268,13 @@ TEXT_FOR_NUMBER = _warning(
     "where: {total: {gt: 50}}",
     _STAGED + '  - rich: {event: order.completed, where: {total: "> 50"}}\n',
 )
+NO_EFFECT = _warning(
+    "SP608",
+    "setting without effect",
+    "within and per say how events are counted, which needs times; alone, one event is enough.",
+    "{clicked: pricing, times: 3, within: 7d}",
+    _LINKED + "  - keen: {clicked: pricing, within: 7d}\n",
+)
 
 CATALOGUE: dict[str, Code] = {code.id: code for code in list(globals().values()) if isinstance(code, Code)}
 

@@ -175,6 +175,16 @@ def test_ctrl_c_ends_with_130_and_no_traceback_whatever_is_being_imported(interr
     assert (130, "") == (run.returncode, run.stderr.strip())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+def test_a_full_disk_is_told_without_a_traceback() -> None:
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "stagepost", "schema", "event"], stdout=full, stderr=subprocess.PIPE, timeout=30
+        )
+    said = b"stagepost: standard output: No space left on device; what was written is not whole\n"
+    assert (1, said) == (run.returncode, run.stderr)
+
+
 def test_the_package_runs_as_a_module() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "stagepost", "--version"], capture_output=True, text=True, timeout=30, check=True

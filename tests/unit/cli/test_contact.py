@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -22,6 +28,17 @@ def test_whoever_is_not_named_clearly_is_asked_for_again(words: tuple[str, ...],
     result = CliRunner().invoke(build(["contact"]), ["contact", "forget", *words], input=stdin)
     assert (2, "") == (result.exit_code, result.stdout)
     assert said in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_on_a_terminal_it_asks_before_it_erases(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n")
+    words = [sys.executable, "-m", "stagepost", "contact", "forget", "c-1", "--kafka", "localhost:1"]
+    run = subprocess.run(words, stdin=theirs, capture_output=True, text=True, timeout=30, cwd=tmp_path)
+    os.close(ours)
+    os.close(theirs)
+    assert (1, "") == (run.returncode, run.stdout.strip())
+    assert "Erase c-1 for good (no prefix on localhost:1)? [y/N]: " in run.stderr
 
 
 def test_an_address_needs_the_key_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
