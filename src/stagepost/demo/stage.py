@@ -28,6 +28,7 @@ from stagepost.edges.processes import Command, Exit, ProcessGroup, Supervisor, r
 from stagepost.edges.roles import BASE_PORT, PORTS
 from stagepost.edges.topics import TopicNames
 from stagepost.engine.plan import Topic
+from stagepost.settings import mask_url
 
 PREFIX = "stagepost-demo."
 
@@ -115,6 +116,11 @@ class Stage:
         own = {} if self._servers.own_kafka else self._servers.librdkafka
         # What goes wrong is raised or shown by the roles' logs.
         return {**own, "bootstrap.servers": self.bootstrap, "log_level": 0}
+
+    @property
+    def flags(self) -> str:
+        """What leads other commands here."""
+        return f"--kafka {self.bootstrap} --redis {mask_url(self.redis_url)} --prefix {self.names.prefix}"
 
     def check(self) -> tuple[Exit, ...]:
         """Roles that ended since the last call; they are started again after a pause."""

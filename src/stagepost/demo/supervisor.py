@@ -120,6 +120,7 @@ def run_demo(request: Request, screen: Screen) -> Outcome:
         screen.say(NOT_KEPT.get(request.servers.kafka, f"demo: on {request.servers.kafka}, not for production"))
         screen.say(f"journey: {JOURNEYS / 'webinar-nurture.yaml'}")
         with Stage(request.servers) as stage:
+            screen.say(f"meanwhile, elsewhere: stagepost explain CONTACT {stage.flags}")
             return _Run(request, stage, screen, asked, began).run()
 
 

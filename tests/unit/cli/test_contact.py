@@ -38,7 +38,7 @@ def test_on_a_terminal_it_asks_before_it_erases(tmp_path: Path) -> None:
     os.close(ours)
     os.close(theirs)
     assert (1, "") == (run.returncode, run.stdout.strip())
-    assert "Erase c-1 for good (no prefix on localhost:1)? [y/N]: " in run.stderr
+    assert "Erase c-1 for good (no prefix on localhost:1)? [y/N]:" in run.stderr
 
 
 def test_an_address_needs_the_key_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
