@@ -98,7 +98,7 @@ def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Even
     for move in simulation.run(feed, end):
         out.write(encode_json(move) + b"\n")
     out.flush()
-    _tell(simulation)
+    _tell(simulation, end)
 
 
 def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:
@@ -132,7 +132,7 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         data(line)
     if more:
         data(f"... {more:,} more moves: --json prints all")
-    _tell(simulation)
+    _tell(simulation, end)
 
 
 def _compare(
@@ -161,14 +161,17 @@ def _compare(
     else:
         for one in compared:
             _print_compared(one)
-    _tell(newest)
+    _tell(newest, end)
 
 
-def _tell(simulation: Simulation) -> None:
+def _tell(simulation: Simulation, end: int | None) -> None:
     """What came late, and at the end what became of every event."""
+    from stagepost.events import rfc3339
     from stagepost.journey.result import Outcome
 
     tell_late(simulation)
+    if end is not None and end < simulation.clock:
+        complain(f"--until is before the newest event, of {rfc3339(simulation.clock)}, so it changes nothing")
     classes = ", ".join(f"{simulation.outcomes.get(outcome, 0):,} {outcome}" for outcome in Outcome)
     events = counted(sum(simulation.outcomes.values()), "event")
     note(f"{events} read: {classes}; {counted(simulation.moved, 'move')}")

@@ -83,6 +83,13 @@ def test_the_event_that_help_shows_is_one(folder: Path) -> None:
     assert (0, "one") == (result.exit_code, json.loads(result.stdout)["to"])
 
 
+@pytest.mark.parametrize(("until", "idle"), [("2026-03-01T12:00:00Z", True), ("2026-03-02T10:00:00Z", False)])
+def test_an_end_before_the_newest_event_is_said_to_change_nothing(folder: Path, until: str, idle: bool) -> None:
+    result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", until, stdin=lines(EVENTS))
+    said = "--until is before the newest event, of 2026-03-02T10:00:00.000Z, so it changes nothing"
+    assert (0, idle) == (result.exit_code, said in result.stderr.splitlines())
+
+
 def test_until_must_be_a_time(folder: Path) -> None:
     result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", "soon", stdin=b"")
     assert result.exit_code == 2
