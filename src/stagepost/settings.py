@@ -271,7 +271,7 @@ class EngineSettings(_Group):
     idle_after: Seconds = 30.0
     """Seconds without records and without lag after which a partition's clock follows the broker's time."""
     cache_contacts: int = Field(500_000, ge=1_000, le=100_000_000)
-    """Contact states kept in process, over all partitions."""
+    """Contact states kept in process, over all partitions, and as many of the timers that are due next."""
     batch: int = Field(5_000, ge=1, le=100_000)
     """Most records in one transaction."""
     piece: int = Field(500, ge=1, le=5_000)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 import redis
 from msgspec import structs
+from tests.timers import due_in
 
 from stagepost.edges.errors import MirrorUnavailable, Outdated
 from stagepost.edges.keys import MirrorKeys
 from stagepost.edges.local_redis import LocalRedis, start_local_redis
 from stagepost.edges.memory import MemoryMirror
 from stagepost.edges.mirror import RedisMirror, apply_in_chunks, connect
-from stagepost.edges.ports import Checkpoint, Mirror, Outcome, Part, StateChange
+from stagepost.edges.ports import Checkpoint, Mirror, Outcome, Part, StateChange, Timers
 from stagepost.edges.processes import ProcessGroup
 from stagepost.engine.attempts import Attempt
 from stagepost.engine.story import STORY
@@ -58,7 +59,7 @@ def flush(mirror: Mirror) -> None:
 def test_an_empty_mirror_has_no_checkpoint_and_answers_no_read(mirror: Mirror) -> None:
     assert mirror.checkpoint(0) is None
     assert mirror.read(0, ["a"]) is None
-    assert mirror.due(0) == {}
+    assert due_in(mirror) == {}
     assert mirror.states(0) == {}
 
 
@@ -70,7 +71,7 @@ def test_a_batch_is_applied_with_its_checkpoint_and_read_back_with_its_number(mi
     snapshot = mirror.read(0, ["b", "a", "nobody"])
     assert snapshot is not None
     assert (1, "n", {"a": b"1", "b": b"\x00\xff", "nobody": None}) == (snapshot.seq, snapshot.nonce, snapshot.values)
-    assert mirror.due(0) == {"a": 50}
+    assert due_in(mirror) == {"a": 50}
 
 
 def test_tombstones_remove_the_state_and_its_timer(mirror: Mirror) -> None:
@@ -78,7 +79,30 @@ def test_tombstones_remove_the_state_and_its_timer(mirror: Mirror) -> None:
     mirror.apply(0, 0, [("a", b"1", 50), ("b", b"2", 60), ("c", b"3", 70)], at(1))
     mirror.apply(0, 1, [("a", None, None), ("b", b"22", None), ("c", b"33", 7)], at(2))
     assert mirror.states(0) == {"b": b"22", "c": b"33"}
-    assert mirror.due(0) == {"c": 7}
+    assert due_in(mirror) == {"c": 7}
+
+
+def test_timers_are_read_in_the_order_in_which_they_are_due_with_the_batch_that_they_show(mirror: Mirror) -> None:
+    late = 1_772_409_600_000_001
+    mirror.wipe(0, at(0))
+    assert mirror.timers(0, -1, 9) == Timers(0, "n", False, {}, None)
+    states: list[StateChange] = [("e", b"1", late), ("a", b"1", 7), ("b", b"1", 5), ("c", b"1", 7), ("d", b"1", None)]
+    mirror.apply(0, 0, states, at(1))
+    assert mirror.timers(1, -1, 9) is None
+    assert mirror.timers(0, -1, 9) == Timers(1, "n", False, {"b": 5, "a": 7, "c": 7, "e": late}, None)
+    assert mirror.timers(0, -1, 1) == Timers(1, "n", False, {"b": 5}, 5)
+    assert mirror.timers(0, 5, 1) == Timers(1, "n", False, {"a": 7, "c": 7}, 7)
+    assert mirror.timers(0, 7, 1) == Timers(1, "n", False, {"e": late}, late)
+    assert mirror.timers(0, late, 1) == Timers(1, "n", False, {}, None)
+
+
+def test_timers_of_half_a_batch_say_so(mirror: Mirror) -> None:
+    mirror.wipe(0, at(0))
+    half = structs.replace(at(0), partial=True, step="batch:1")
+    mirror.apply(0, 0, [("a", b"1", 7)], half, Part("batch", 0, ""))
+    seen = mirror.timers(0, -1, 9)
+    assert seen is not None
+    assert (seen.seq, seen.partial) == (0, True)
 
 
 def listed(mirror: Mirror, enough: int) -> list[str]:
@@ -219,7 +243,7 @@ def test_a_flushed_mirror_refuses_everything(mirror: Mirror) -> None:
     flush(mirror)
     assert mirror.apply(0, 1, [("a", b"2", 5)], at(2)) is Outcome.GAP
     assert mirror.read(0, ["a"]) is None
-    assert mirror.due(0) == {}
+    assert due_in(mirror) == {}
 
 
 def test_a_late_write_of_before_a_wipe_is_refused_by_its_nonce(mirror: Mirror) -> None:
@@ -248,7 +272,7 @@ def test_a_batch_of_any_size_arrives_whole(mirror: Mirror, count: int) -> None:
     assert apply_in_chunks(mirror, 0, at(0), changes, at(1), "x") is Outcome.OK
     assert mirror.checkpoint(0) == at(1)
     assert mirror.states(0) == {key: value for key, value, _ in changes}
-    assert mirror.due(0) == {key: due for key, _, due in changes}
+    assert due_in(mirror) == {key: due for key, _, due in changes}
     assert apply_in_chunks(mirror, 0, at(0), changes, at(1), "x") is Outcome.ALREADY
     assert apply_in_chunks(mirror, 0, at(2), changes, at(3), "x") is Outcome.GAP
 
@@ -275,7 +299,7 @@ def test_after_scripts_were_forgotten_midway_no_answer_is_taken_for_another_and_
     changes: list[StateChange] = [(f"c{i}", b"x", i) for i in range(1_200)]
     assert apply_in_chunks(mirror, 0, at(0), changes, at(1), "x") is Outcome.OK
     assert mirror.checkpoint(0) == at(1)
-    assert mirror.due(0) == {key: due for key, _, due in changes}
+    assert due_in(mirror) == {key: due for key, _, due in changes}
     mirror.close()
 
 
@@ -291,7 +315,7 @@ def test_many_timers_come_in_pages(mirror: Mirror) -> None:
     mirror.wipe(0, at(0))
     changes: list[StateChange] = [(f"c{i}", b"x", 1_793_610_847_120_000 + i) for i in range(10_500)]
     apply_in_chunks(mirror, 0, at(0), changes, at(1), "x")
-    assert mirror.due(0) == {key: due for key, _, due in changes}
+    assert due_in(mirror) == {key: due for key, _, due in changes}
 
 
 def test_a_full_redis_refuses_a_batch_as_a_whole_and_takes_it_later(breakable_redis: LocalRedis) -> None:

@@ -13,15 +13,16 @@ import signal
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stagepost.edges.kafka_log import KafkaSettings
 from stagepost.edges.ports import NoCounters
 from stagepost.edges.runner import RunnerConfig, kafka_runner
 from stagepost.engine.dead_letters import dead_letter
-from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
+from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, TimersWanted, Topic
 from stagepost.events import Rejected
+from stagepost.journey.fold import NEVER, UNKNOWN, TimerIndex
 
 TIMER = 1_000_000
 
@@ -35,7 +36,7 @@ class CountingPartition:
     clock: int
     next_offset: int
     cache: OrderedDict[str, dict[str, Any] | None] = field(default_factory=OrderedDict)
-    timers: dict[str, int] = field(default_factory=dict)
+    timers: TimerIndex = field(default_factory=TimerIndex)
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,16 @@ class Copying:
 
 
 class Counting:
-    """``cache`` is small, so that most states come from the mirror."""
+    """``cache`` and ``timers`` are small, so that most states and timers come from the mirror."""
 
     input = Topic.EVENTS
     state = Topic.STATE
     switching = None
     surveys = False
 
-    def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False) -> None:
+    def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False, timers: int = 2) -> None:
         self.cache = cache
+        self.timers = timers
         self.codec = codec
         self.announces = announces
 
@@ -97,20 +99,30 @@ class Counting:
     def open(self, partition: int, partitions: int, control: Control | None) -> CountingPartition:
         if control is None:
             return CountingPartition(partition, 0, 0, 0)
-        return CountingPartition(partition, control.seq, control.clock, control.in_off)
-
-    def restore(self, partition: CountingPartition, due: Mapping[str, int]) -> None:
-        partition.timers.update(due)
+        return CountingPartition(partition, control.seq, control.clock, control.in_off, timers=TimerIndex(UNKNOWN))
 
     def read(
         self, partition: CountingPartition, records: Sequence[Record], next_offset: int, now: int | None
     ) -> CountingBatch:
         end_over(records)
         clock = max([partition.clock, now or 0, *(record.timestamp for record in records)])
-        due = [contact for contact, at in partition.timers.items() if at <= clock]
-        touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in records)])
-        needs = [contact for contact in touched if contact not in partition.cache]
-        return CountingBatch(records, next_offset, clock, due, needs)
+        return self._with_due(partition, CountingBatch(records, next_offset, clock, (), ()))
+
+    def unknown(self, partition: CountingPartition, batch: CountingBatch) -> TimersWanted | None:
+        if batch.refused is not None or batch.clock <= partition.timers.until:
+            return None
+        return TimersWanted(partition.timers.until, 1)
+
+    def learn(
+        self, partition: CountingPartition, batch: CountingBatch, due: Mapping[str, int], until: int | None
+    ) -> CountingBatch:
+        partition.timers.learn(due, NEVER if until is None else until)
+        return self._with_due(partition, batch)
+
+    def _with_due(self, partition: CountingPartition, batch: CountingBatch) -> CountingBatch:
+        due = partition.timers.due_by(batch.clock)
+        touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in batch.records)])
+        return replace(batch, due=due, needs=[contact for contact in touched if contact not in partition.cache])
 
     def refuse(self, partition: CountingPartition, record: Record, why: Rejected) -> CountingBatch:
         return CountingBatch((), record.offset + 1, partition.clock, (), (), (record, why))
@@ -168,12 +180,10 @@ class Counting:
     def applied(self, partition: CountingPartition, plan: PartitionPlan) -> None:
         partition.seq, partition.clock, partition.next_offset = plan.seq, plan.clock, plan.next_offset
         for contact, due in plan.due.items():
-            if due is None:
-                partition.timers.pop(contact, None)
-            else:
-                partition.timers[contact] = due
+            partition.timers.set(contact, due)
             partition.cache[contact] = plan.entries[contact]
             partition.cache.move_to_end(contact)
+        partition.timers.shorten(self.timers)
         while len(partition.cache) > self.cache:
             partition.cache.popitem(last=False)
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.integration.counting import Copying, Counting, kafka_settings, runner_config
+from tests.timers import due_in
 
 from stagepost.edges.embedded_kafka import EmbeddedKafka
 from stagepost.edges.errors import MissingTopics, OffsetMoved, Stop
@@ -122,7 +123,7 @@ class Stream:
             self.await_mirror(mirror, partition, controls[-1].seq)
             assert mirror.states(partition) == states[partition]
             due = {contact: json.loads(value or b"")["due"] for contact, value in states[partition].items()}
-            assert mirror.due(partition) == {contact: at for contact, at in due.items() if at is not None}
+            assert due_in(mirror, partition) == {contact: at for contact, at in due.items() if at is not None}
         mirror.close()
 
     def mirror(self) -> RedisMirror:

@@ -121,7 +121,7 @@ class Play(ABC):
 
     def picture(self, of: MemoryMirror | None = None) -> dict[str, Any]:
         mirror = of or self.mirror
-        kept = ("checkpoints", "values", "timers", "stories")
+        kept = ("checkpoints", "values", "dues", "stories")
         with mirror._lock:  # batches are applied by a thread
             return {name: copy.deepcopy(getattr(mirror, name)) for name in kept}
 

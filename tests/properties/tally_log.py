@@ -48,6 +48,10 @@ class Worker:
     def take(self, records: Sequence[Record]) -> PartitionPlan | None:
         next_offset = records[-1].offset + 1 if records else self.partition.next_offset
         read = self.processor.read(self.partition, records, next_offset, None)
+        if self.processor.unknown(self.partition, read) is not None:
+            dues = {key: self.processor.due(value) for key, value in self.states.items()}
+            due = {key: at for key, at in dues.items() if at is not None}
+            read = self.processor.learn(self.partition, read, due, None)
         self.processor.load(self.partition, {key: self.states.get(key) for key in read.needs})
         plan = self.processor.plan(self.partition, read)
         if plan is not None:
@@ -71,8 +75,6 @@ class Worker:
             writer="",
         )
         self.partition = self.processor.open(0, 1, control)
-        dues = {key: self.processor.due(value) for key, value in self.states.items()}
-        self.processor.restore(self.partition, {key: due for key, due in dues.items() if due is not None})
         return self.processor.assigned(self.partition, self.states)
 
     def emitted(self, topic: Topic) -> list[Emit]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.integration.counting import TIMER
+from tests.timers import due_in
 
 from stagepost.edges.memory import MemoryBroker
 from stagepost.edges.ports import Mirror, decode_committed
@@ -104,7 +105,7 @@ class Observer:
             values = mirror.states(partition)
             require(values == fold, f"I3: mirror of {partition} at {at.seq}", values, fold)
             timers = {key: due for key, value in fold.items() if (due := json.loads(value)["due"]) is not None}
-            found = mirror.due(partition)
+            found = due_in(mirror, partition)
             require(found == timers, f"I3: timers of {partition} at {at.seq}", found, timers)
 
     def at_rest(self, mirror: Mirror, sent: Sequence[Sent]) -> None:

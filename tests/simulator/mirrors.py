@@ -34,7 +34,7 @@ class Keeper(Protocol):
 class InMemory:
     """The memory twin."""
 
-    _parts = ("checkpoints", "values", "timers", "stories", "attempts", "marks")
+    _parts = ("checkpoints", "values", "dues", "stories", "attempts", "marks")
 
     def __init__(self) -> None:
         self._mirror = MemoryMirror()

@@ -16,7 +16,7 @@ from stagepost.edges.restore import Restore, Restored
 from stagepost.edges.runner import Runner
 from stagepost.edges.transactions import ATTEMPTS, Transactions, Written
 from stagepost.edges.work import Owned, StatefulWork
-from stagepost.engine.plan import CONTROL_KEY, PartitionPlan, decode_control, encode_control
+from stagepost.engine.plan import CONTROL_KEY, PartitionPlan, TimersWanted, decode_control, encode_control
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,20 @@ class _BelievesReads(StatefulWork):
         return dict.fromkeys(keys) if snapshot is None else snapshot.values
 
 
-def _believes_reads(runner: Runner) -> None:
-    assert isinstance(runner._work, StatefulWork)
-    runner._work.__class__ = _BelievesReads
+class _ForgetsPending(StatefulWork):
+    """Takes the timers of a mirror that is on its way for the newest ones."""
+
+    def _learn(self, owned: Owned, batch: Any, wanted: TimersWanted) -> Any:
+        found = self._validated(owned, lambda: self._mirror.timers(owned.number, wanted.after, wanted.enough))
+        return self._processor.learn(owned.state, batch, found.due, found.until)
+
+
+def _works_by(kind: type[StatefulWork]) -> Callable[[Runner], None]:
+    def breaks(runner: Runner) -> None:
+        assert isinstance(runner._work, StatefulWork)
+        runner._work.__class__ = kind
+
+    return breaks
 
 
 class _KeepsProducer(Transactions):
@@ -144,7 +155,8 @@ VARIANTS = {
     for variant in (
         REAL,
         Variant("replay to EOF", _restores_by(_ToTheEnd), 2000),
-        Variant("unvalidated reads", _believes_reads, 500),
+        Variant("unvalidated reads", _works_by(_BelievesReads), 500),
+        Variant("timers without pending batches", _works_by(_ForgetsPending), 500),
         Variant("refreshed metadata", _refreshes_membership, 2000),
         Variant("kept producer after a slow commit", _keeps_producer, 1000, first=3500),
         Variant("skipping newer records in a restore", _restores_by(_SkipsNewer), 2000),

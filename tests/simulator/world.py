@@ -63,7 +63,7 @@ ERRORS: Mapping[str, tuple[type[EdgeError], ...]] = {
     "mirror.apply!": (MirrorUnavailable,),
     "mirror.wipe": (MirrorUnavailable,),
     "mirror.wipe!": (MirrorUnavailable,),
-    "mirror.due": (MirrorUnavailable,),
+    "mirror.timers": (MirrorUnavailable,),
 }
 """What a client may meet: a request that was lost, and behind ``!`` an answer that was."""
 
@@ -77,7 +77,7 @@ PORTS = {
     "producer": "init begin send flush send_offsets commit abort".split(),
     "reader": "seek read".split(),
     "log": "bounds".split(),
-    "mirror": "checkpoint read apply wipe due".split(),
+    "mirror": "checkpoint read apply wipe timers".split(),
 }
 
 _ENDS_AS_A_CRASH = ("nothing came of", "the batch was refused", "what became of", "no transactional producer")
@@ -489,6 +489,7 @@ class World:
         if free and len(self.processes) > 1:
             process = self.random.choice(free)
             self.say("clean stop")
+            process.in_applier = True  # what is queued is applied by the close itself
             self._run(process, process.runner.close)
             self._bury(process)
 

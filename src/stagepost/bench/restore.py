@@ -248,6 +248,6 @@ class _Restoring:
                     done.append(finished.value)
                     running.remove(steps)
         readers.close()
-        with_timer = sum(len(restored.due) for restored in done)
-        if not 0 < with_timer <= contacts:
-            raise JobFailed(f"{with_timer} of {contacts} contacts have a timer after the restore")
+        first = [self._mirror.timers(partition, -1, 1) for partition in range(PARTITIONS)]
+        if len(done) != PARTITIONS or not all(each is not None and each.due for each in first):
+            raise JobFailed("after the restore there are partitions without a timer")

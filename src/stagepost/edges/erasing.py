@@ -35,6 +35,9 @@ _ASK_S = 10.0
 _LOOK_S = 0.3
 """Between two looks at what becomes of the event."""
 
+_TIMERS = 5_000
+"""Timers looked at in one call."""
+
 _PIECE = 5_000
 
 _NO_LIMIT = 100 * 365 * DAY
@@ -159,8 +162,18 @@ class Eraser:
         if value is None:
             return False
         state = unpack(value)
-        timer = self._mirror.due(partition).get(contact)
-        return bool(state.erased and timer == state.due and not self._mirror.story(partition, contact))
+        return bool(
+            state.erased and self._timer(partition, contact) == state.due and not self._mirror.story(partition, contact)
+        )
+
+    def _timer(self, partition: int, contact: str) -> int | None:
+        """By the index, which may have one that the state does not know of."""
+        after: int | None = -1
+        while after is not None and (page := self._mirror.timers(partition, after, _TIMERS)) is not None:
+            if contact in page.due:
+                return page.due[contact]
+            after = page.until
+        return None
 
     def memberships(self, contact: str, progress: Callable[[int, int], None]) -> tuple[int, tuple[str, ...], bool]:
         """How many keys of the contact in ``journey.contacts`` end in a tombstone, which do not, and whether the end

@@ -32,6 +32,7 @@ from stagepost.edges.ports import (
     Snapshot,
     StateChange,
     StateRecord,
+    Timers,
     Told,
     decode_committed,
 )
@@ -50,7 +51,7 @@ class MemoryMirror:
     def __init__(self) -> None:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.values: dict[int, dict[str, bytes]] = {}
-        self.timers: dict[int, dict[str, int]] = {}
+        self.dues: dict[int, dict[str, int]] = {}
         self.stories: dict[tuple[int, str], list[bytes]] = {}
         self.attempts: dict[int, tuple[Attempt, str]] = {}
         self.marks: dict[int, bytes] = {}
@@ -59,7 +60,7 @@ class MemoryMirror:
     def flush(self) -> None:
         """Everything is gone, as after FLUSHALL."""
         with self._lock:
-            self.checkpoints, self.values, self.timers, self.stories = {}, {}, {}, {}
+            self.checkpoints, self.values, self.dues, self.stories = {}, {}, {}, {}
             self.attempts, self.marks = {}, {}
 
     def check(self) -> None:
@@ -99,25 +100,32 @@ class MemoryMirror:
             if not part.fits(at.step):
                 return Outcome.GAP
             values = self.values.setdefault(partition, {})
-            timers = self.timers.setdefault(partition, {})
+            dues = self.dues.setdefault(partition, {})
             for key, value, due in changes:
                 values.pop(key, None)
-                timers.pop(key, None)
+                dues.pop(key, None)
                 if value is not None:
                     values[key] = value
                     if due is not None:
-                        timers[key] = due
+                        dues[key] = due
             self.checkpoints[partition] = then
             return Outcome.OK
 
     def wipe(self, partition: int, fresh: Checkpoint) -> None:
         with self._lock:
             self.values.pop(partition, None)
-            self.timers.pop(partition, None)
+            self.dues.pop(partition, None)
             self.checkpoints[partition] = fresh
 
-    def due(self, partition: int) -> Mapping[str, int]:
-        return dict(self.timers.get(partition, {}))
+    def timers(self, partition: int, after: int, enough: int) -> Timers | None:
+        with self._lock:
+            at = self.checkpoints.get(partition)
+            if at is None:
+                return None
+            later = sorted((due, key) for key, due in self.dues.get(partition, {}).items() if due > after)
+            until = later[enough - 1][0] if len(later) >= enough else None
+            found = {key: due for due, key in later if until is None or due <= until}
+            return Timers(at.seq, at.nonce, at.partial, found, until)
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         return dict(self.values.get(partition, {}))

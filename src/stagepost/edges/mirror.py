@@ -21,12 +21,9 @@ from redis.retry import Retry
 
 from stagepost.edges.errors import MirrorUnavailable, Outdated, of_redis
 from stagepost.edges.keys import BUCKETS, MirrorKeys, bucket_of
-from stagepost.edges.ports import ALONE, Checkpoint, Keys, Mirror, Outcome, Part, Snapshot, StateChange, Told
+from stagepost.edges.ports import ALONE, Checkpoint, Keys, Mirror, Outcome, Part, Snapshot, StateChange, Timers, Told
 from stagepost.engine.attempts import Attempt
 from stagepost.engine.story import STORY
-
-_PAGE = 10_000
-"""Timers per ZRANGE: a few milliseconds of Redis' one thread."""
 
 _SLOTS_AT_ONCE = 512
 """Buckets looked into by one listing: below a millisecond where they are empty."""
@@ -66,6 +63,7 @@ class RedisMirror:
         self._read = _script(client, "read.lua")
         self._wipe = _script(client, "wipe.lua")
         self._list = _script(client, "keys.lua")
+        self._due = _script(client, "due.lua")
         self._tell = _script(client, "story.lua")
         self._end_attempt = _script(client, "attempt.lua")
         self._retell = _script(client, "retell.lua")
@@ -176,17 +174,14 @@ class RedisMirror:
         with _routed("emptying the mirror"):
             self._wipe([self._keys.checkpoint(partition), self._keys.timers(partition)], args)
 
-    def due(self, partition: int) -> Mapping[str, int]:
-        """Read in pages, so it is of one batch only when the checkpoint is the same before and after."""
-        name = self._keys.timers(partition)
-        found: dict[str, int] = {}
-        for start in range(0, 1 << 62, _PAGE):
-            with _routed("reading timers from the mirror"):
-                page: Any = self._client.zrange(name, start, start + _PAGE - 1, withscores=True)
-            found.update((key.decode(), int(score)) for key, score in page)
-            if len(page) < _PAGE:
-                break
-        return found
+    def timers(self, partition: int, after: int, enough: int) -> Timers | None:
+        with _routed("reading timers from the mirror"):
+            answer = self._due([self._keys.checkpoint(partition), self._keys.timers(partition)], [after, enough])
+        if not answer:
+            return None
+        seq, nonce, partial, until, *found = answer
+        due = {key.decode(): int(at) for key, at in zip(found[::2], found[1::2], strict=True)}
+        return Timers(int(seq), nonce.decode(), partial == b"1", due, int(until) if until else None)
 
     def states(self, partition: int) -> Mapping[str, bytes]:
         prefix = self._keys.buckets(partition)

@@ -327,6 +327,20 @@ class Snapshot(Struct, frozen=True):
     values: Mapping[str, bytes | None]
 
 
+class Timers(Struct, frozen=True):
+    """What a read of the timer index saw, and of which batch.
+
+    ``due``: state key to next due time, for every key due behind what was asked for and at ``until`` or before (None:
+    for all there are).
+    """
+
+    seq: int
+    nonce: str
+    partial: bool
+    due: Mapping[str, int]
+    until: int | None
+
+
 class Keys(Struct, frozen=True):
     """State keys that a listing saw, and of which batch, or of a part of the next one too.
 
@@ -376,8 +390,11 @@ class Mirror(Protocol):
         """Remove everything of the partition and begin at ``fresh``."""
         ...
 
-    def due(self, partition: int) -> Mapping[str, int]:
-        """The timer index: state key to next due time."""
+    def timers(self, partition: int, after: int, enough: int) -> Timers | None:
+        """About ``enough`` entries of the timer index, those due next behind ``after`` (-1: behind nothing).
+
+        Seen at one instant; None where there is no checkpoint.
+        """
         ...
 
     def states(self, partition: int) -> Mapping[str, bytes]:

@@ -65,7 +65,6 @@ class Restored:
     control: Control | None
     next_offset: int
     checkpoint: Checkpoint
-    due: Mapping[str, int]
     states: Mapping[str, bytes]
     """All states, if they were asked for; else empty."""
     attempt: Attempt | None
@@ -376,19 +375,18 @@ class Restore:
                 self._log.warning(
                     "going on from an offset that was moved", partition=self.partition, offset=next_offset
                 )
-        due, states = self._indexes(at)
+        states = self._all_states(at) if self.settings.all_states else {}
         attempt = self.mirror.attempt(self.partition)
         self.failpoint("restore_done")
         yield
-        return Restored(control, next_offset, at, due, states, attempt)
+        return Restored(control, next_offset, at, states, attempt)
 
-    def _indexes(self, at: Checkpoint) -> tuple[Mapping[str, int], Mapping[str, bytes]]:
-        due = self.mirror.due(self.partition)
-        states = self.mirror.states(self.partition) if self.settings.all_states else {}
+    def _all_states(self, at: Checkpoint) -> Mapping[str, bytes]:
+        states = self.mirror.states(self.partition)
         now = self.mirror.checkpoint(self.partition)
         if now is None or (now.seq, now.nonce) != (at.seq, at.nonce):
             raise SlowDown("the mirror changed while it was read")
-        return due, states
+        return states
 
     def _bounds(self) -> Bounds:
         try:

@@ -16,14 +16,36 @@ from msgspec import structs
 from stagepost.edges.applier import Application, Applications, Applier
 from stagepost.edges.clock import REAL, Clock
 from stagepost.edges.errors import EdgeError, Outdated, SlowDown, Stop
-from stagepost.edges.ports import PROTO, Checkpoint, Committed, Counters, Intake, Mirror, Outcome, StateChange
+from stagepost.edges.ports import (
+    PROTO,
+    Checkpoint,
+    Committed,
+    Counters,
+    Intake,
+    Mirror,
+    Outcome,
+    Snapshot,
+    StateChange,
+    Timers,
+)
 from stagepost.edges.restore import Readers, Restore, offset_moved, once_decided, unreadable
 from stagepost.edges.transactions import Written
 from stagepost.engine.attempts import Attempt, Care, after_death, deadly
-from stagepost.engine.plan import Emit, Listing, Partition, PartitionPlan, Record, Stateful, Stateless, Sweep
+from stagepost.engine.plan import (
+    Emit,
+    Listing,
+    Partition,
+    PartitionPlan,
+    Record,
+    Stateful,
+    Stateless,
+    Sweep,
+    TimersWanted,
+)
 from stagepost.events import Rejected
 
 _T = TypeVar("_T")
+_S = TypeVar("_S", Snapshot, Timers)
 
 _BATCH_S = 1.0
 """For the applier to finish a batch of several calls, 10 ms each."""
@@ -337,7 +359,6 @@ class StatefulWork:
             del self._under_way[partition]
         processor, control = self._processor, restored.control
         state: Any = processor.open(partition, self._partitions, control)
-        processor.restore(state, restored.due)
         seq = 0 if control is None else control.seq
         if restored.checkpoint.seq != seq:
             raise Stop(f"partition {partition}: the mirror is at batch {restored.checkpoint.seq}, its control at {seq}")
@@ -374,6 +395,8 @@ class StatefulWork:
                 self._load(owned, wanted)
             sweep = switching.sweep(state, self._mirror.slots)
         batch = read(state)
+        while (timers := self._processor.unknown(state, batch)) is not None:
+            batch = self._learn(owned, batch, timers)
         if switching is not None and sweep is not None and (listing := self._listing(owned, sweep)) is not None:
             batch = switching.swept(state, batch, listing)
         if batch.needs:
@@ -388,6 +411,18 @@ class StatefulWork:
             self._processor.load(owned.state, self._values(owned, keys))
         except ValueError as error:
             raise unreadable(self._processor.state, owned.number, error) from error
+
+    def _learn(self, owned: Owned, batch: Any, wanted: TimersWanted) -> Any:
+        """Timers as of the newest batch: by a validated read, and what pending batches change in it."""
+        found = self._validated(owned, lambda: self._mirror.timers(owned.number, wanted.after, wanted.enough))
+        due, until = dict(found.due), found.until
+        for plan in owned.pending:
+            for key, at in plan.due.items():
+                if at is not None and wanted.after < at and (until is None or at <= until):
+                    due[key] = at
+                else:
+                    due.pop(key, None)
+        return self._processor.learn(owned.state, batch, due, until)
 
     def pending(self, owned: Owned) -> bool:
         switching = self._processor.switching
@@ -519,15 +554,19 @@ class StatefulWork:
         return Listing(found.keys, found.next_slot, self._mirror.slots)
 
     def _read(self, owned: Owned, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        return self._validated(owned, lambda: self._mirror.read(owned.number, keys)).values
+
+    def _validated(self, owned: Owned, read: Callable[[], _S | None]) -> _S:
+        """What a read saw of the mirror, if that is of a batch from which one may compute."""
         assert owned.checkpoint is not None
         began = self._clock.monotonic()
-        snapshot = self._mirror.read(owned.number, keys)
+        snapshot = read()
         # A batch of several calls is half there; while batches are pending it is one of ours, over in a moment.
         while (
             snapshot is not None and snapshot.partial and owned.pending and self._clock.monotonic() < began + _BATCH_S
         ):
             self._clock.sleep(0.002)
-            snapshot = self._mirror.read(owned.number, keys)
+            snapshot = read()
         self._counters.observe("state_operation_duration_seconds", self._clock.monotonic() - began, "read")
         # Any batch in this range will do: what a later one changes is in ``pending`` and was not asked for.
         if snapshot is None or snapshot.nonce != owned.checkpoint.nonce:
@@ -537,4 +576,4 @@ class StatefulWork:
         if not owned.applied_seq <= snapshot.seq <= owned.seq:
             told = f"partition {owned.number}: the mirror shows batch {snapshot.seq}, not {owned.seq}"
             raise MirrorRefused(told, "seq")
-        return snapshot.values
+        return snapshot

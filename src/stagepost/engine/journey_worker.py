@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from msgspec import Struct, structs
@@ -32,7 +32,7 @@ from stagepost.engine.definitions import (
 )
 from stagepost.engine.hot_contacts import HotContacts, Moved
 from stagepost.engine.intake import Incoming, read_event
-from stagepost.engine.plan import Control, Emit, Headers, Listing, PartitionPlan, Record, Sweep, Topic
+from stagepost.engine.plan import Control, Emit, Headers, Listing, PartitionPlan, Record, Sweep, TimersWanted, Topic
 from stagepost.engine.story import pack_told, told_of
 from stagepost.engine.tallies import Tallies
 from stagepost.events import (
@@ -50,7 +50,7 @@ from stagepost.events import (
 )
 from stagepost.journey.compile import Program, compile_program
 from stagepost.journey.definition import Journey
-from stagepost.journey.fold import Cursor, Fold, TimerIndex
+from stagepost.journey.fold import NEVER, UNKNOWN, Cursor, Fold, TimerIndex
 from stagepost.journey.result import Outcome, Step
 from stagepost.journey.state import CODEC, ContactState, next_due, pack, packed_due, unpack
 from stagepost.journey.step import memberships
@@ -69,6 +69,9 @@ large it can become under a definition."""
 REDONE = 100
 """How often a batch is computed anew because of one more record that does not go; beyond it nothing is sound."""
 
+TIMERS_LEARNT = 5_000
+"""Timers asked for at once: some milliseconds of Redis' one thread."""
+
 DUE_COUNTED = 10_000
 """Overdue timers that are counted: as many mean "or more"."""
 
@@ -85,7 +88,7 @@ _SKIPPED = {
 
 @dataclass(slots=True, weakref_slot=True)
 class JourneyPartition:
-    """What the worker remembers of one partition; changed by ``load``, ``survey`` and ``applied`` only."""
+    """What the worker remembers of one partition; changed by ``learn``, ``load``, ``survey`` and ``applied`` only."""
 
     number: int
     partitions: int
@@ -130,6 +133,8 @@ class JourneyBatch:
     next_offset: int
     now: int | None
     needs: Collection[str]
+    clock: int = 0
+    """Where the partition's clock may get by it."""
     listing: Listing | None = None
     """States to bring up to changed definitions."""
 
@@ -137,7 +142,8 @@ class JourneyBatch:
 @dataclass(frozen=True, slots=True)
 class JourneyProcessor:
     """``Stateful`` for ``email.events``. ``tally_partitions``: count of ``stagepost.tallies``; ``cache_contacts``: kept
-    over all partitions, each of which has an equal share, since contacts spread evenly."""
+    over all partitions, each of which has an equal share, since contacts spread evenly; of their timers as many, the
+    next ones, whoever has them."""
 
     program: Program
     tally_partitions: int
@@ -176,14 +182,11 @@ class JourneyProcessor:
                 clock=control.clock,
                 next_offset=control.in_off,
                 ran=control.definitions,
+                timers=TimerIndex(UNKNOWN),
                 census=Census(known=False),
             )
         self._open[partition] = made
         return made
-
-    def restore(self, partition: JourneyPartition, due: Mapping[str, int]) -> None:
-        for contact, at in due.items():
-            partition.timers.set(contact, at)
 
     def read(
         self, partition: JourneyPartition, records: Sequence[Record], next_offset: int, now: int | None
@@ -196,10 +199,23 @@ class JourneyProcessor:
                 contacts[read.event.contact] = None
                 clock = max(clock, read.at)
         contacts.update(dict.fromkeys(partition.timers.due_by(clock)))
-        return JourneyBatch(items, next_offset, now, tuple(c for c in contacts if c not in partition.cache))
+        return JourneyBatch(items, next_offset, now, tuple(c for c in contacts if c not in partition.cache), clock)
 
     def refuse(self, partition: JourneyPartition, record: Record, why: Rejected) -> JourneyBatch:
         return JourneyBatch(((record, why),), record.offset + 1, None, ())
+
+    def unknown(self, partition: JourneyPartition, batch: JourneyBatch) -> TimersWanted | None:
+        if batch.clock <= partition.timers.until:
+            return None
+        return TimersWanted(partition.timers.until, max(1, min(TIMERS_LEARNT, self._share() // 2)))
+
+    def learn(
+        self, partition: JourneyPartition, batch: JourneyBatch, due: Mapping[str, int], until: int | None
+    ) -> JourneyBatch:
+        partition.timers.learn(due, NEVER if until is None else until)
+        cache, needs = partition.cache, set(batch.needs)
+        more = (c for c in partition.timers.due_by(batch.clock) if c not in cache and c not in needs)
+        return replace(batch, needs=(*batch.needs, *more))
 
     def load(self, partition: JourneyPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
@@ -266,6 +282,7 @@ class JourneyProcessor:
         for contact, due in plan.due.items():
             partition.timers.set(contact, due)
         partition.timers.tidy()
+        partition.timers.shorten(self._share())
         partition.ran = dict(plan.definitions)
         cache, states = partition.cache, plan.states
         if plan.moved:
@@ -278,9 +295,13 @@ class JourneyProcessor:
                 cache.move_to_end(contact)
             elif contact == ACTIVATION_KEY and packed is not None:
                 partition.activation = unpack_activation(packed)
-        share = max(1, self.cache_contacts // max(1, len(self._open)))
+        share = self._share()
         while len(cache) > share:
             cache.popitem(last=False)
+
+    def _share(self) -> int:
+        """Contacts that a partition may keep."""
+        return max(1, self.cache_contacts // max(1, len(self._open)))
 
     def survey(self, partition: JourneyPartition, values: Mapping[str, bytes | None], done: bool) -> None:
         states = {
@@ -333,12 +354,10 @@ class JourneyProcessor:
     def swept(self, partition: JourneyPartition, batch: JourneyBatch, listing: Listing) -> JourneyBatch:
         contacts = tuple(key for key in listing.keys if not is_reserved(key))
         known = partition.cache.keys() | set(batch.needs)
-        return JourneyBatch(
-            batch.items,
-            batch.next_offset,
-            batch.now,
-            (*batch.needs, *(contact for contact in contacts if contact not in known)),
-            structs.replace(listing, keys=contacts),
+        return replace(
+            batch,
+            needs=(*batch.needs, *(contact for contact in contacts if contact not in known)),
+            listing=structs.replace(listing, keys=contacts),
         )
 
     def _load_reserved(self, partition: JourneyPartition, key: str, value: bytes | None) -> None:

@@ -150,6 +150,14 @@ class Stateless(Protocol):
         ...
 
 
+class TimersWanted(Struct, frozen=True):
+    """Which timers a partition has to learn: those due behind ``after``, the next first; about ``enough``, and all that
+    are due with the last of them."""
+
+    after: int
+    enough: int
+
+
 class Batch(Protocol):
     """A decoded batch of one partition, opaque to the runner but for ``needs``."""
 
@@ -167,7 +175,7 @@ _G = TypeVar("_G", contravariant=True)
 class KeyedProcessor(Protocol[_P, _B]):
     """A keyed processor (``journey``, ``rollup``): the runner loads what ``Batch.needs`` names, then asks for the Plan.
 
-    Everything here is pure: partitions (``_P``, satisfying ``Partition``) change only in ``restore``, ``assigned``,
+    Everything here is pure: partitions (``_P``, satisfying ``Partition``) change only in ``learn``, ``assigned``,
     ``load``, ``survey`` and ``applied``; batches (``_B``) never.
     """
 
@@ -202,10 +210,6 @@ class KeyedProcessor(Protocol[_P, _B]):
         """A new Partition as of ``control`` (None: nothing was processed); ``partitions``: count of the input topic."""
         ...
 
-    def restore(self, partition: _P, due: Mapping[str, int]) -> None:
-        """Hand over the timer index: state key to next due time, for every key that has one."""
-        ...
-
     def read(self, partition: _P, records: Sequence[Record], next_offset: int, now: int | None) -> _B:
         """Decode a batch once and name the states it needs. ``records`` may be empty (an idle tick).
 
@@ -215,6 +219,21 @@ class KeyedProcessor(Protocol[_P, _B]):
 
     def refuse(self, partition: _P, record: Record, why: Rejected) -> _B:
         """The batch by which ``record`` alone becomes a dead letter, without being looked into."""
+        ...
+
+    def unknown(self, partition: _P, batch: _B) -> TimersWanted | None:
+        """What of the timer index has to be known for ``batch`` and is not; None, nearly always: nothing.
+
+        Asked again after ``learn``. A partition that was just opened knows no timers, unless nothing was processed.
+        """
+        ...
+
+    def learn(self, partition: _P, batch: _B, due: Mapping[str, int], until: int | None) -> _B:
+        """Take in timers, as of the newest committed batch; returns the batch with what it needs now.
+
+        ``due``: state key to next due time, for every key that is due behind what was known and at ``until`` or before
+        (None: for all others there are).
+        """
         ...
 
     def load(self, partition: _P, values: Mapping[str, bytes | None]) -> None:

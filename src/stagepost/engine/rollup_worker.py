@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from msgspec import Struct
@@ -28,7 +28,7 @@ from stagepost.alerts import (
 from stagepost.alerts.record import rounded
 from stagepost.engine import cloudevents
 from stagepost.engine.dead_letters import dead_letter
-from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
+from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, TimersWanted, Topic
 from stagepost.engine.rollup_state import (
     CODEC,
     INPUTS_KEY,
@@ -76,6 +76,9 @@ _AHEAD = 2 * DAY
 _NAME_LIMIT = 512
 """Characters of a scope's type, id and of a metric; ids of campaigns have 256 at most."""
 
+_SCOPES_LEARNT = 5_000
+"""Scopes whose next time is asked for at once, after a restart."""
+
 METRICS_LIMIT = 80
 """Metrics of one scope, providers included: more than twice what there is. With as many its state, and each record of
 it, is still far from what a topic takes."""
@@ -101,7 +104,7 @@ DETECTIONS = (
 
 @dataclass(slots=True)
 class RollupPartition:
-    """What the worker remembers of one partition; changed by ``restore``, ``load`` and ``applied`` only."""
+    """What the worker remembers of one partition; changed by ``learn``, ``load`` and ``applied`` only."""
 
     number: int
     seq: int
@@ -111,6 +114,8 @@ class RollupPartition:
     inputs: Inputs | None
     """None: not loaded yet."""
     due: dict[str, int] = field(default_factory=dict)
+    learnt: int | None = None
+    """Up to where ``due`` was learnt; None: to the end."""
     cache: OrderedDict[str, Scope | None] = field(default_factory=OrderedDict)
     """Least recently used first; None for a scope without state."""
     firing: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -125,6 +130,9 @@ class RollupBatch:
     next_offset: int
     waiting: tuple[str, ...]
     needs: Collection[str]
+    watermark: int | None = None
+    """The scopes due by it are those that wait; None: it is not known, and all that are ever due are."""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +167,8 @@ class RollupProcessor:
         if control is None:
             return RollupPartition(number=partition, seq=0, clock=0, next_offset=0, inputs=Inputs())
         return RollupPartition(
-            number=partition, seq=control.seq, clock=control.clock, next_offset=control.in_off, inputs=None
+            number=partition, seq=control.seq, clock=control.clock, next_offset=control.in_off, inputs=None, learnt=-1
         )
-
-    def restore(self, partition: RollupPartition, due: Mapping[str, int]) -> None:
-        partition.due = dict(due)
 
     def read(
         self, partition: RollupPartition, records: Sequence[Record], next_offset: int, now: int | None
@@ -176,21 +181,28 @@ class RollupProcessor:
                 touched.update((_key(delta.scope_type, delta.scope_id), None) for delta in batch.deltas)
                 if inputs is not None:
                     inputs = inputs.took(batch.p, batch.seq, batch.clock, record.timestamp)
-        if not items:
-            waiting: tuple[str, ...] = ()
-        elif inputs is None:
-            # After a restart the clocks are read together with the states, so all that could be due is.
-            waiting = tuple(partition.due)
-        else:
-            watermark = inputs.watermark(self.event_partitions) or 0
-            waiting = tuple(key for key, at in partition.due.items() if at <= watermark)
-        needs = [key for key in dict.fromkeys((*touched, *waiting)) if key not in partition.cache]
-        if items and partition.inputs is None:
+        needs = [key for key in touched if key not in partition.cache]
+        if items and inputs is None:
             needs.append(INPUTS_KEY)
-        return RollupBatch(items, next_offset, waiting, needs)
+        # After a restart the clocks are read together with the states, so all that could be due is.
+        watermark = None if inputs is None else inputs.watermark(self.event_partitions) or 0
+        return _with_waiting(partition, RollupBatch(items, next_offset, (), needs, watermark))
 
     def refuse(self, partition: RollupPartition, record: Record, why: Rejected) -> RollupBatch:
-        return RollupBatch(((record, why),), record.offset + 1, (), [INPUTS_KEY] if partition.inputs is None else [])
+        needs = [INPUTS_KEY] if partition.inputs is None else []
+        return RollupBatch(((record, why),), record.offset + 1, (), needs, refused=True)
+
+    def unknown(self, partition: RollupPartition, batch: RollupBatch) -> TimersWanted | None:
+        if partition.learnt is None or batch.refused or not batch.items:
+            return None
+        return TimersWanted(partition.learnt, _SCOPES_LEARNT)
+
+    def learn(
+        self, partition: RollupPartition, batch: RollupBatch, due: Mapping[str, int], until: int | None
+    ) -> RollupBatch:
+        partition.due.update(due)
+        partition.learnt = until
+        return _with_waiting(partition, batch)
 
     def load(self, partition: RollupPartition, values: Mapping[str, bytes | None]) -> None:
         for key, value in values.items():
@@ -517,6 +529,16 @@ def _review(life: Mapping[str, int]) -> Review:
         bounce_rate=None if bounce is None else rounded(bounce.n / bounce.of),
         unsubscribe_rate=None if unsubscribe is None else rounded(unsubscribe.n / unsubscribe.of),
     )
+
+
+def _with_waiting(partition: RollupPartition, batch: RollupBatch) -> RollupBatch:
+    """The batch with the scopes that are due by now, as far as they are known."""
+    if not batch.items:
+        return batch
+    due, watermark = partition.due, batch.watermark
+    waiting = tuple(due) if watermark is None else tuple(key for key, at in due.items() if at <= watermark)
+    more = (key for key in waiting if key not in partition.cache)
+    return replace(batch, waiting=waiting, needs=tuple(dict.fromkeys((*batch.needs, *more))))
 
 
 def _key(scope_type: str, scope_id: str) -> str:

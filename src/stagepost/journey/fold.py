@@ -12,7 +12,7 @@ is brought up to the new ones before anything else happens to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 
 from msgspec import structs
@@ -29,11 +29,20 @@ _Entry = tuple[int, str]
 NEVER = 1 << 63
 """Later than every time."""
 
+UNKNOWN = -1
+"""Earlier than every time."""
+
 
 class TimerIndex:
-    """Which contact is due when. A heap with lazy deletion: an entry is live when ``due`` still says the same."""
+    """Which contact is due when: everyone who is due at ``until`` or before.
 
-    def __init__(self) -> None:
+    A heap with lazy deletion: an entry is live when ``due`` still says the same.
+
+    ``until``: of later timers nothing is known here; NEVER: there are no others, UNKNOWN: nothing is known yet.
+    """
+
+    def __init__(self, until: int = NEVER) -> None:
+        self.until = until
         self._due: dict[str, int] = {}
         self._heap: list[_Entry] = []
 
@@ -42,13 +51,28 @@ class TimerIndex:
 
     def set(self, contact: str, due: int | None) -> None:
         """The contact's first timer is due at ``due`` now (None: it has none)."""
-        if due is None:
+        if due is None or due > self.until:
             self._due.pop(contact, None)
         elif self._due.get(contact) != due:
             self._due[contact] = due
             heappush(self._heap, (due, contact))
         if len(self._heap) > 2 * len(self._due) + 64:
             self._compact()
+
+    def learn(self, due: Mapping[str, int], until: int) -> None:
+        """``due``: every contact that is due behind ``self.until`` and at ``until`` or before, and when."""
+        self.until = until
+        for contact, at in due.items():
+            self.set(contact, at)
+
+    def shorten(self, most: int) -> None:
+        """Of more than ``most`` contacts, keep the half of ``most`` that is due first, and those due with its last."""
+        if len(self._due) <= most:
+            return
+        until = sorted(self._due.values())[max(0, most // 2 - 1)]
+        self.until = until
+        self._due = {contact: due for contact, due in self._due.items() if due <= until}
+        self._compact()
 
     def due(self, contact: str) -> int | None:
         return self._due.get(contact)
@@ -111,7 +135,8 @@ class Fold:
     """States and clock of one partition as a batch goes through; an overlay over what ``state_of`` and ``timers`` hold.
 
     ``clock``: partition clock, micros. ``state_of`` must answer for every contact of an event and for every contact in
-    ``timers`` that becomes due (``TimerIndex.due_by`` names them); None means that nothing is known of the contact.
+    ``timers`` that becomes due (``TimerIndex.due_by`` names them); None means that nothing is known of the contact. The
+    clock does not go beyond what is known of ``timers``.
     ``switch``: the change of definitions under way, None nearly always; ``epoch``: the last change that there was.
     """
 

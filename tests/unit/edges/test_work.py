@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -12,7 +12,7 @@ from stagepost.edges.ports import PROTO, Checkpoint, Committed, NoCounters
 from stagepost.edges.restore import Readers
 from stagepost.edges.work import MirrorRefused, Owned, StatefulWork, StatelessWork
 from stagepost.engine.journey_worker import JourneyProcessor
-from stagepost.engine.plan import Sweep, Topic
+from stagepost.engine.plan import PartitionPlan, Sweep, TimersWanted, Topic
 from stagepost.journey.compile import compile_program
 
 AT = Checkpoint(seq=4, coff=0, in_off=0, topic_id="t", nonce="n", asof=0, codec=2, partitions=1)
@@ -106,3 +106,30 @@ def test_a_mirror_that_was_emptied_or_rolled_back_is_not_believed(work: Stateful
     for partition in (owned(4, nonce="other"), owned(5)):
         with pytest.raises(MirrorRefused, match="lost"):
             work._listing(partition, Sweep(slot=0, since=4))
+
+
+class Learning:
+    """A processor that notes what it is told of timers."""
+
+    def learn(self, partition: object, batch: object, due: Mapping[str, int], until: int | None) -> object:
+        return due, until
+
+
+def test_timers_are_learnt_as_of_the_newest_batch_be_it_in_the_mirror_or_not(
+    work: StatefulWork, mirror: MemoryMirror
+) -> None:
+    mirror.dues[0] = {"a": 5, "b": 7, "c": 8, "d": 12}
+    partition = owned(4)
+    changed = {"a": None, "b": 9, "c": 6, "e": 4, "f": 8, "g": 3, "h": 11}
+    partition.pending.append(PartitionPlan(partition=0, seq=5, next_offset=0, clock=0, due=changed))
+    work._processor = Learning()  # type: ignore[assignment]
+    # Up to 8, and behind 3: who is due then according to the newest batch.
+    assert work._learn(partition, None, TimersWanted(3, 3)) == ({"c": 6, "e": 4, "f": 8}, 8)
+    everything = {"b": 9, "c": 6, "d": 12, "e": 4, "f": 8, "h": 11}
+    assert work._learn(partition, None, TimersWanted(3, 9)) == (everything, None)
+
+
+def test_timers_of_a_mirror_that_was_emptied_or_rolled_back_are_not_believed(work: StatefulWork) -> None:
+    for partition, why in ((owned(4, nonce="other"), "emptied"), (owned(5), "shows batch 4")):
+        with pytest.raises(MirrorRefused, match=why):
+            work._learn(partition, None, TimersWanted(-1, 9))

@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 from tests.integration.stream import JOURNEY, events
+from tests.timers import page_of
 
 from stagepost.engine.journey_worker import JourneyPartition, JourneyProcessor
-from stagepost.engine.plan import Control, PartitionPlan, Record, Topic
+from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
 from stagepost.events import DAY, MICROS, parse_rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.parse import parse_journey
@@ -21,13 +22,15 @@ START = parse_rfc3339("2026-09-01T00:00:00Z")
 class Worker:
     """One partition, the states that it wrote, and a counting that is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: int = 8) -> None:
         journey = parse_journey(JOURNEY, "nurture.yaml").journey
         assert journey is not None
-        self.processor = JourneyProcessor(program=compile_program([journey]), tally_partitions=1, cache_contacts=8)
+        self.processor = JourneyProcessor(program=compile_program([journey]), tally_partitions=1, cache_contacts=cache)
         self.partition: JourneyPartition = self.processor.open(0, 1, None)
         self.states: dict[str, bytes] = {}
         self.plan: PartitionPlan | None = None
+        self.emitted: list[Emit] = []
+        self.learnt = 0
 
     def load(self, wanted: list[str]) -> None:
         self.processor.load(self.partition, {key: self.states.get(key) for key in wanted})
@@ -36,6 +39,9 @@ class Worker:
         while wanted := list(self.processor.wants(self.partition)):
             self.load(wanted)
         batch = self.processor.read(self.partition, records, records[-1].offset + 1, None)
+        while (wanted := self.processor.unknown(self.partition, batch)) is not None:
+            self.learnt += 1
+            batch = self.processor.learn(self.partition, batch, *page_of(self.due, wanted.after, wanted.enough))
         self.load(list(batch.needs))
         plan = self.processor.plan(self.partition, batch)
         assert plan is not None
@@ -45,6 +51,7 @@ class Worker:
             if value is not None:
                 self.states[key] = value
         self.plan = plan
+        self.emitted += plan.emits
 
     def restart(self) -> None:
         plan = self.plan
@@ -60,9 +67,12 @@ class Worker:
             proto=1,
             writer="",
         )
-        due = {contact: at for contact in self.states if (at := self.partition.timers.due(contact)) is not None}
         self.partition = self.processor.open(0, 1, control)
-        self.processor.restore(self.partition, due)
+
+    @property
+    def due(self) -> dict[str, int]:
+        found = {contact: self.processor.due(value) for contact, value in self.states.items()}
+        return {contact: at for contact, at in found.items() if at is not None}
 
     def gauges(self, name: str) -> dict[tuple[str, ...], float]:
         found = self.processor.gauges(self.partition, self.partition.clock)
@@ -110,7 +120,7 @@ def test_a_counting_that_begins_anywhere_ends_with_what_a_recount_gives(seed: in
 
 
 def test_timers_that_the_clock_has_passed_are_told() -> None:
-    worker = Worker()
+    worker = Worker(cache=100)
     worker.take(records(1)[:200])
     clock = worker.partition.clock
     assert worker.processor.gauges(worker.partition, clock)["timers_due",] == 0
@@ -118,3 +128,20 @@ def test_timers_that_the_clock_has_passed_are_told() -> None:
     assert worker.processor.gauges(worker.partition, due[4] + MICROS)["timers_due",] == sum(
         at < due[4] + MICROS for at in due
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_worker_that_keeps_few_timers_does_what_one_does_that_keeps_all(seed: int) -> None:
+    chance, few, all_ = random.Random(seed), Worker(cache=8), Worker(cache=10_000)
+    left = records(seed)
+    while left:
+        n = chance.randint(1, 60)
+        for worker in (few, all_):
+            worker.take(left[:n])
+        left = left[n:]
+        if chance.random() < 0.1:
+            few.restart()
+    assert few.emitted == all_.emitted
+    assert few.states == all_.states
+    assert len(few.partition.timers) <= 8 < len(all_.partition.timers)
+    assert (few.learnt > 20, all_.learnt) == (True, 0)

@@ -283,8 +283,6 @@ class Stored:
         program = compile_program([journey for journey in journeys if journey is not None])
         self.processor = JourneyProcessor(program=program, tally_partitions=1, cache_contacts=100)
         self.partition = self.processor.open(0, PARTITIONS, self.control)
-        due = {key: at for key, value in self.values.items() if (at := self.processor.due(value)) is not None}
-        self.processor.restore(self.partition, due)
 
     def batch(self, *records: Record, enough: int | None = 1) -> PartitionPlan | None:
         """One turn; ``enough`` contacts are listed for a change, one in a slot. None: no listing is to be had."""
@@ -295,6 +293,9 @@ class Stored:
         sweep = processor.sweep(partition, slots=100)
         next_offset = records[-1].offset + 1 if records else partition.next_offset
         batch = processor.read(partition, records, next_offset, None)
+        if processor.unknown(partition, batch) is not None:
+            due = {key: at for key, value in self.values.items() if (at := processor.due(value)) is not None}
+            batch = processor.learn(partition, batch, due, None)
         if sweep is not None and enough is not None:
             end = sweep.slot + enough
             keys = tuple(contacts[sweep.slot : end])

@@ -9,7 +9,7 @@ from stagepost.events import DAY
 from stagepost.journey import definition as d
 from stagepost.journey import fold as folding
 from stagepost.journey.compile import compile_program
-from stagepost.journey.fold import Fold, TimerIndex
+from stagepost.journey.fold import NEVER, UNKNOWN, Fold, TimerIndex
 from stagepost.journey.result import Outcome
 from stagepost.journey.state import ContactState, next_due
 
@@ -57,6 +57,39 @@ def test_the_index_stays_as_small_as_its_contacts() -> None:
 
     assert len(index._heap) < 100
     assert (9_999, "a") == index.peek()
+
+
+def test_of_too_many_the_index_keeps_those_that_are_due_first_and_says_up_to_when() -> None:
+    index = TimerIndex()
+    for contact, due in [("a", 5), ("b", 1), ("c", 2), ("d", 2), ("e", 9)]:
+        index.set(contact, due)
+    index.shorten(5)
+    assert (5, NEVER) == (len(index), index.until)
+    index.shorten(4)
+    assert (["b", "c", "d"], 2) == (index.due_by(100), index.until)
+
+    index.set("f", 3)
+    index.set("c", 4)
+    index.set("g", 2)
+    assert ["b", "d", "g"] == index.due_by(100), "later ones are not kept: who learns them finds them all"
+
+
+def test_the_index_learns_what_is_due_behind_what_it_knows() -> None:
+    index = TimerIndex(UNKNOWN)
+    index.set("early", 3)
+    assert ([], UNKNOWN) == (index.due_by(100), index.until)
+    index.learn({"early": 3, "b": 4}, 4)
+    index.set("b", 7)
+    index.learn({"b": 7, "c": 9}, NEVER)
+    assert (["early", "b", "c"], NEVER) == (index.due_by(100), index.until)
+
+
+def test_contacts_that_are_due_at_the_same_time_stay_together() -> None:
+    index = TimerIndex()
+    for number in range(10):
+        index.set(f"c{number}", 5)
+    index.shorten(4)
+    assert (10, 5) == (len(index), index.until)
 
 
 def test_dead_entries_before_the_first_live_one_can_be_forgotten() -> None:
