@@ -86,6 +86,7 @@ class Counting:
     def __init__(self, cache: int = 20, codec: int = 1, announces: bool = False, timers: int = 2) -> None:
         self.cache = cache
         self.timers = timers
+        self.fired = 3
         self.codec = codec
         self.announces = announces
 
@@ -121,6 +122,11 @@ class Counting:
 
     def _with_due(self, partition: CountingPartition, batch: CountingBatch) -> CountingBatch:
         due = partition.timers.due_by(batch.clock)
+        if len(due) > self.fired:
+            # More than go into a batch: the first of them alone.
+            due = due[: self.fired]
+            clock = max(partition.clock, *(partition.timers.due(contact) or 0 for contact in due))
+            batch = replace(batch, records=(), next_offset=partition.next_offset, clock=clock)
         touched = dict.fromkeys([*due, *((record.key or b"").decode() for record in batch.records)])
         return replace(batch, due=due, needs=[contact for contact in touched if contact not in partition.cache])
 

@@ -57,12 +57,14 @@ class JourneyMoves:
         if partition is None:
             partition = self._partitions[number] = processor.open(number, self.partitions, None)
             processor.load(partition, dict.fromkeys(processor.wants(partition)))
-        batch = processor.read(partition, records, records[-1].offset + 1, None)
-        processor.load(partition, dict.fromkeys(batch.needs))
-        plan = processor.plan(partition, batch)
-        assert plan is not None
-        processor.applied(partition, plan)
-        self.transitions += sum(emit.topic is Topic.TRANSITIONS for emit in plan.emits)
+        while records:
+            batch = processor.read(partition, records, records[-1].offset + 1, None)
+            processor.load(partition, dict.fromkeys(batch.needs))
+            plan = processor.plan(partition, batch)
+            assert plan is not None
+            processor.applied(partition, plan)
+            records = [record for record in records if record.offset >= plan.next_offset]
+            self.transitions += sum(emit.topic is Topic.TRANSITIONS for emit in plan.emits)
 
 
 @dataclass

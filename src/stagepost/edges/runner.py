@@ -561,7 +561,7 @@ class Runner:
                     return
                 done = self._one_transaction(todo, member)
                 for number, count in done.items():
-                    if not count:
+                    if number in todo.ticks:
                         todo.ticks.pop(number)
                     elif count == len(todo.batches[number]):
                         del todo.batches[number]
@@ -591,13 +591,14 @@ class Runner:
         return self._work
 
     def _one_transaction(self, todo: _Round, member: Membership) -> Mapping[int, int]:
-        """Try some of it; returns how many records of each partition are done with, 0 for a tick."""
+        """Try some of it; returns how many records of each partition are done with. None need be, where more timers are
+        due than go into a batch."""
         began = self._clock.monotonic()
         chosen = self._chosen(todo)
         plans = self._plans(chosen)
         self._at("after_read")
-        counts = {number: len(records) for number, records in chosen.batches.items()}
-        done = {number: counts.get(number, 0) for number in (*counts, *chosen.ticks)}
+        taken = {**chosen.batches, **{p.partition: _taken(p, chosen.batches.get(p.partition, ())) for p in plans}}
+        done = {number: len(taken.get(number, ())) for number in (*chosen.batches, *chosen.ticks)}
         if not plans:
             return done
         try:
@@ -606,13 +607,13 @@ class Runner:
         except Refused as error:
             planned = {plan.partition for plan in plans}  # others are restored, or had nothing to do
             tried = _Round(
-                {number: records for number, records in chosen.batches.items() if number in planned},
-                {number: clock for number, clock in chosen.ticks.items() if number in planned},
+                {number: taken[number] for number in chosen.batches if number in planned and taken[number]},
+                {number: chosen.ticks.get(number) for number in planned if not taken[number]},
             )
             self._suspect(tried, plans, error)
             return {}
         self._follow(plans, written)
-        self._counters.observe("batch_records", sum(counts.values()))
+        self._counters.observe("batch_records", sum(done.values()))
         self._counters.observe("batch_duration_seconds", self._clock.monotonic() - began)
         return done
 
@@ -693,7 +694,7 @@ class Runner:
             return None
         if plan is None:
             raise AssertionError(f"no Plan for {len(batch)} records of partition {partition}: they would be lost")
-        return self._watched(plan, batch)
+        return self._watched(plan, _taken(plan, batch))
 
     def _restored_because(self, owned: Owned, error: SlowDown) -> None:
         if isinstance(error, MirrorRefused):
@@ -817,3 +818,10 @@ class Runner:
             closing.start()
             closing.join(_CLOSE_S)
         self._watchdog.close()
+
+
+def _taken(plan: PartitionPlan, batch: Sequence[Record]) -> list[Record]:
+    """The records of a batch that a Plan is done with: the first ones, and nearly always all."""
+    if batch and plan.next_offset > batch[-1].offset:
+        return list(batch)
+    return [record for record in batch if record.offset < plan.next_offset]

@@ -402,7 +402,7 @@ class StatefulWork:
         if batch.needs:
             self._load(owned, batch.needs)
         plan = self._processor.plan(state, batch)
-        if plan is not None and (plan.seq, plan.next_offset) != (owned.seq + 1, next_offset):
+        if plan is not None and (plan.seq != owned.seq + 1 or not owned.next_offset <= plan.next_offset <= next_offset):
             raise AssertionError(f"a Plan for batch {plan.seq} to {plan.next_offset} after batch {owned.seq}")
         return plan
 

@@ -54,7 +54,7 @@ class DeadLetterGuard:
             longest = max(longest, run)
         ends_dead = bool(dead) and dead[-1] == records - 1
         self._batches.append(_Batch(records, len(dead), self._run))
-        self._run = run if ends_dead else 0
+        self._run = run if ends_dead or not records else 0
         self._records += records
         self._dead += len(dead)
         while self._records - self._batches[0].records >= config.window:

@@ -72,6 +72,10 @@ REDONE = 100
 TIMERS_LEARNT = 5_000
 """Timers asked for at once: some milliseconds of Redis' one thread."""
 
+TIMERS_FIRED = 2_000
+"""Most timers of a partition in one batch. After an outage, or for contacts that came at once, more are due together
+than a transaction can hold within its timeout; those of a usual batch are few."""
+
 DUE_COUNTED = 10_000
 """Overdue timers that are counted: as many mean "or more"."""
 
@@ -135,6 +139,8 @@ class JourneyBatch:
     needs: Collection[str]
     clock: int = 0
     """Where the partition's clock may get by it."""
+    overdue: bool = False
+    """More timers are due by then than go into a batch: it has the first of them, and what records come before."""
     listing: Listing | None = None
     """States to bring up to changed definitions."""
 
@@ -193,19 +199,16 @@ class JourneyProcessor:
     ) -> JourneyBatch:
         items = tuple((record, self._read(partition, record)) for record in records)
         clock = partition.clock if now is None else max(partition.clock, now)
-        contacts: dict[str, None] = {}
         for _, read in items:
-            if isinstance(read, Incoming):
-                contacts[read.event.contact] = None
-                clock = max(clock, read.at)
-        contacts.update(dict.fromkeys(partition.timers.due_by(clock)))
-        return JourneyBatch(items, next_offset, now, tuple(c for c in contacts if c not in partition.cache), clock)
+            if isinstance(read, Incoming) and read.at > clock:
+                clock = read.at
+        return self._with_needs(partition, JourneyBatch(items, next_offset, now, (), clock))
 
     def refuse(self, partition: JourneyPartition, record: Record, why: Rejected) -> JourneyBatch:
         return JourneyBatch(((record, why),), record.offset + 1, None, ())
 
     def unknown(self, partition: JourneyPartition, batch: JourneyBatch) -> TimersWanted | None:
-        if batch.clock <= partition.timers.until:
+        if batch.overdue or batch.clock <= partition.timers.until:
             return None
         return TimersWanted(partition.timers.until, max(1, min(TIMERS_LEARNT, self._share() // 2)))
 
@@ -213,9 +216,17 @@ class JourneyProcessor:
         self, partition: JourneyPartition, batch: JourneyBatch, due: Mapping[str, int], until: int | None
     ) -> JourneyBatch:
         partition.timers.learn(due, NEVER if until is None else until)
-        cache, needs = partition.cache, set(batch.needs)
-        more = (c for c in partition.timers.due_by(batch.clock) if c not in cache and c not in needs)
-        return replace(batch, needs=(*batch.needs, *more))
+        return self._with_needs(partition, batch)
+
+    def _with_needs(self, partition: JourneyPartition, batch: JourneyBatch) -> JourneyBatch:
+        """The batch, as far as the timers that are known leave room for it, with the states that it needs."""
+        due = partition.timers.due_by(batch.clock)
+        if len(due) > TIMERS_FIRED:
+            batch = _cut(partition, batch, due)
+            due = due[:TIMERS_FIRED]
+        contacts = {read.event.contact: None for _, read in batch.items if isinstance(read, Incoming)}
+        contacts.update(dict.fromkeys(due))
+        return replace(batch, needs=tuple(contact for contact in contacts if contact not in partition.cache))
 
     def load(self, partition: JourneyPartition, values: Mapping[str, bytes | None]) -> None:
         for contact, value in values.items():
@@ -261,8 +272,8 @@ class JourneyProcessor:
             self._take(fold, out, record, refused.get(record.offset, read) if refused else read)
             if watched and isinstance(read, Incoming) and read.event.contact in watched:
                 self._measure(fold, record, read.event.contact)
-        if batch.now is not None and batch.now > fold.clock:
-            for contact, step in fold.run_to(batch.now):
+        if batch.now is not None and (batch.now > fold.clock or batch.overdue):
+            for contact, step in fold.run_to(batch.now, TIMERS_FIRED):
                 out.step(contact, step, fold.clock)
         if batch.listing is not None:
             for contact, step in fold.sweep(batch.listing.keys):
@@ -272,7 +283,7 @@ class JourneyProcessor:
             activation = advance(activation, batch.listing, _finished(program, partition.cache, fold.changed))
         changed = began is not None and activation != began
         stays = batch.next_offset == partition.next_offset and fold.clock < partition.clock + HEARTBEAT
-        if not batch.items and not fold.changed and not changed and stays:
+        if not batch.items and not fold.changed and not changed and stays and not batch.overdue:
             return None
         plan = out.plan(fold, batch.next_offset, activation.versions)
         return plan if activation == began else self._with_activation(partition, plan, activation)
@@ -620,6 +631,23 @@ class _Output:
             headers=headers,
             partition=self._partition.number,
         )
+
+
+def _cut(partition: JourneyPartition, batch: JourneyBatch, due: Sequence[str]) -> JourneyBatch:
+    """The records before which no more timers fire than go into a batch; where there are none, the timers alone.
+
+    ``due``: contacts that are due by the batch's clock, in order.
+    """
+    if not batch.items:
+        return replace(batch, overdue=True)
+    last = partition.timers.due(due[TIMERS_FIRED])
+    assert last is not None, "these are due"
+    for place, (record, read) in enumerate(batch.items):
+        if isinstance(read, Incoming) and not read.event.test and read.at > last:
+            if place:
+                return replace(batch, items=batch.items[:place], next_offset=record.offset, overdue=True)
+            return replace(batch, items=(), next_offset=partition.next_offset, now=read.at - 1, overdue=True)
+    return replace(batch, overdue=True)
 
 
 def _large(plan: PartitionPlan | None) -> set[str]:

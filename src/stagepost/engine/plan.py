@@ -213,7 +213,8 @@ class KeyedProcessor(Protocol[_P, _B]):
     def read(self, partition: _P, records: Sequence[Record], next_offset: int, now: int | None) -> _B:
         """Decode a batch once and name the states it needs. ``records`` may be empty (an idle tick).
 
-        ``next_offset``: offset to commit for it. ``now``: clock of an idle partition, micros; None while records flow.
+        ``next_offset``: offset to commit for it; the Plan may end with an earlier record, or before the first, where
+        more timers are due than go into a batch. ``now``: clock of an idle partition, micros; None while records flow.
         """
         ...
 

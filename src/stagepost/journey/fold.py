@@ -197,18 +197,23 @@ class Fold:
             raise
         return steps
 
-    def run_to(self, clock: int) -> list[tuple[str, Step]]:
-        """Move the clock without an event (idle, end of ``simulate``); fires also what is due exactly then."""
+    def run_to(self, clock: int, most: int | None = None) -> list[tuple[str, Step]]:
+        """Move the clock without an event (idle, end of ``simulate``); fires also what is due exactly then.
+
+        After ``most`` timers it stands at the last of them, and the rest is due still.
+        """
         before = self.clock
         undo: list[tuple[str, ContactState | None, bool]] = []
         self._passed.clear()
         steps: list[tuple[str, Step]] = []
         self.clock = max(before, clock)
         try:
-            self._fire(self.clock + 1, steps, undo)
+            self._fire(self.clock + 1, steps, undo, most)
         except Exception:
             self._restore(before, undo)
             raise
+        if most is not None and len(steps) >= most:
+            self.clock = max(before, self._passed[-1][0])
         return steps
 
     def sweep(self, contacts: Iterable[str]) -> list[tuple[str, Step]]:
@@ -270,10 +275,15 @@ class Fold:
                 self._next = state.due
 
     def _fire(
-        self, bound: int, steps: list[tuple[str, Step]], undo: list[tuple[str, ContactState | None, bool]]
+        self,
+        bound: int,
+        steps: list[tuple[str, Step]],
+        undo: list[tuple[str, ContactState | None, bool]],
+        most: int | None = None,
     ) -> None:
-        """Fire everything due before ``bound``, the earliest first; what that makes due comes in its own turn."""
-        while (contact := self._pop(bound)) is not None:
+        """Fire everything due before ``bound``, the earliest first, until there are ``most`` steps; what that makes due
+        comes in its own turn."""
+        while (most is None or len(steps) < most) and (contact := self._pop(bound)) is not None:
             state = self._state(contact)
             if state is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 
@@ -9,7 +10,8 @@ import pytest
 from tests.integration.stream import JOURNEY, events
 from tests.timers import page_of
 
-from stagepost.engine.journey_worker import JourneyPartition, JourneyProcessor
+from stagepost.engine import journey_worker
+from stagepost.engine.journey_worker import JourneyBatch, JourneyPartition, JourneyProcessor
 from stagepost.engine.plan import Control, Emit, PartitionPlan, Record, Topic
 from stagepost.events import DAY, MICROS, parse_rfc3339
 from stagepost.journey.compile import compile_program
@@ -38,7 +40,16 @@ class Worker:
     def take(self, records: list[Record]) -> None:
         while wanted := list(self.processor.wants(self.partition)):
             self.load(wanted)
-        batch = self.processor.read(self.partition, records, records[-1].offset + 1, None)
+        while records:
+            self.batch(records, records[-1].offset + 1, None)
+            records = [record for record in records if record.offset >= self.partition.next_offset]
+
+    def idle(self, now: int) -> None:
+        while self.partition.clock < now:
+            self.batch([], self.partition.next_offset, now)
+
+    def batch(self, records: list[Record], next_offset: int, now: int | None) -> None:
+        batch = self.processor.read(self.partition, records, next_offset, now)
         while (wanted := self.processor.unknown(self.partition, batch)) is not None:
             self.learnt += 1
             batch = self.processor.learn(self.partition, batch, *page_of(self.due, wanted.after, wanted.enough))
@@ -145,3 +156,42 @@ def test_a_worker_that_keeps_few_timers_does_what_one_does_that_keeps_all(seed: 
     assert few.states == all_.states
     assert len(few.partition.timers) <= 8 < len(all_.partition.timers)
     assert (few.learnt > 20, all_.learnt) == (True, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_more_timers_than_go_into_a_batch_fire_in_several_and_move_nobody_otherwise(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, slow = Worker(cache=10_000), Worker(cache=10_000)
+    stream = records(seed)
+    left, most = stream, 0
+    batches = 0
+    plan = JourneyProcessor.plan
+
+    def watched(processor: JourneyProcessor, partition: JourneyPartition, batch: JourneyBatch) -> PartitionPlan | None:
+        nonlocal batches, most
+        made = plan(processor, partition, batch)
+        assert made is not None
+        batches += 1
+        moves = [json.loads(emit.value or b"") for emit in made.emits if emit.topic is Topic.TRANSITIONS]
+        most = max(most, sum(move["timer"] is not None for move in moves))
+        return made
+
+    monkeypatch.setattr(JourneyProcessor, "plan", watched)
+    while left:
+        some, left = left[:250], left[250:]
+        usual.take(some)
+        monkeypatch.setattr(journey_worker, "TIMERS_FIRED", 3)
+        slow.take(some)
+        monkeypatch.undo()
+        monkeypatch.setattr(JourneyProcessor, "plan", watched)
+    end = stream[-1].timestamp + 90 * DAY
+    usual.idle(end)
+    assert most > 3, "there is something to spread"
+    monkeypatch.setattr(journey_worker, "TIMERS_FIRED", 3)
+    most, batches = 0, 0
+    slow.idle(end)
+    assert (most <= 3, batches > 10) == (True, True)
+    moves = [[emit.value for emit in w.emitted if emit.topic is Topic.TRANSITIONS] for w in (usual, slow)]
+    assert moves[0] == moves[1]
+    assert usual.states == slow.states
