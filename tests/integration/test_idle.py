@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from tests.integration.roles import Installation, wait_for
 
+from stagepost.engine.journey_worker import TIMERS_FIRED
 from stagepost.engine.plan import CONTROL_KEY, decode_control
 from stagepost.events import MICROS, parse_rfc3339, rfc3339
 
@@ -38,6 +40,25 @@ def test_a_timer_fires_without_traffic_and_every_partition_tells_its_clock(insta
     assert moves[1]["timer"]["name"] == "after"
     assert parse_rfc3339(moves[1]["at"]) - parse_rfc3339(moves[0]["at"]) == 4 * MICROS
     assert all(clock > entered for clock in clocks(installation).values())
+
+
+def test_contacts_that_came_at_once_leave_at_once_in_batches_of_bounded_size(installation: Installation) -> None:
+    many, entered = 20_000, int(time.time() * MICROS)
+    body = {"id": "", "type": "contact.subscribed", "occurred_at": rfc3339(entered), "contact": ""}
+    records = [(f"c{n}", json.dumps({**body, "id": f"e{n}", "contact": f"c{n}"}).encode(), []) for n in range(many)]
+    with installation.running("journey") as (worker,):
+        installation.produce("email.events", records)
+        wait_for(lambda: len(installation.read("journey.transitions")) == 2 * many, 90, "all have left", worker.log)
+    seen = [record.json() for record in installation.read("journey.transitions")]
+    moves = Counter((move["kind"], move["contact"]) for move in seen)
+    assert moves == Counter((kind, f"c{n}") for n in range(many) for kind in ("enter", "exit"))
+    fired = Counter[int]()
+    for record in installation.read("stagepost.state"):
+        if record.key == CONTROL_KEY:
+            control = decode_control(record.value or b"")
+            fired[record.partition] += control.clock == entered + 4 * MICROS
+    # All are due at the same time, and no batch of a partition takes more than it can commit.
+    assert min(fired.values()) >= many // PARTITIONS // TIMERS_FIRED
 
 
 def clocks(installation: Installation) -> dict[int, int]:
