@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stagepost.cli.options import Config, Json, load_from
-from stagepost.cli.output import PARTLY, complain, leave
+from stagepost.cli.output import PARTLY, complain, leave, note
 
 if TYPE_CHECKING:
     from stagepost.normalise import AccountConfig
@@ -76,6 +76,8 @@ def add_to(app: typer.Typer) -> None:
         for event in result.events:
             out.write(encode_json(event) + b"\n")
         out.flush()
+        if not result.events and not result.rejected:
+            note("no event: a ping, a confirmation, or an empty body")
         for rejected in result.rejected:
             told = {"rejected": rejected.reason, "detail": rejected.detail, "part": rejected.part}
             complain(encode_json(told).decode())

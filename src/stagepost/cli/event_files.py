@@ -36,29 +36,43 @@ class BadLines:
 
     def __init__(self) -> None:
         self.count = 0
+        self.ahead = 0
+        self.first_ahead = ""
 
     def add(self, number: int, reason: str, detail: str) -> None:
         self.count += 1
         complain(f"line {number}: {reason}: {detail}")
 
+    def note_ahead(self, number: int, event: Event) -> None:
+        """Of an event that a worker would refuse for its time, which here is as good as any."""
+        self.ahead += 1
+        self.first_ahead = self.first_ahead or f"line {number}, {event.id!r} of {event.occurred_at}"
 
-def tell_late(simulation: Simulation) -> None:
+
+def tell_late(simulation: Simulation, bad: BadLines) -> None:
     """Say on standard error how many events came too late to move anybody, and behind which one: a file out of order,
     or a single time in the future, looks like a rule that does not work."""
     from stagepost.journey.durations import duration_text
     from stagepost.journey.result import Outcome
 
-    if simulation.first_late is None:
+    if bad.ahead:
+        complain(
+            f"{counted(bad.ahead, 'event')} of the future moved the clock there; from more than 24 h ahead of now a "
+            f"worker takes none (implausible-time). The first is {bad.first_ahead}"
+        )
+    if not simulation.late:
         return
-    late, foremost = simulation.first_late
+    worst = max(simulation.late.values(), key=lambda late: late.count)
+    late, foremost = worst.first, worst.foremost
     span = duration_text(simulation.program.lateness)
     complain(
         f"{counted(simulation.outcomes[Outcome.LATE], 'event')} came late, more than {span} behind the clock, and "
         "moved nobody but by withdrawals and complaints"
     )
     complain(
-        f"  the first is {late.id!r} of {late.occurred_at}; {foremost.id!r} of {foremost.occurred_at} had moved the "
-        "clock ahead: is that time right, and the file in order of occurred_at?"
+        f"  {worst.count:,} of them, {late.id!r} of {late.occurred_at} first, behind {foremost.id!r} of "
+        f"{foremost.occurred_at}, which had moved the clock ahead: is that time right, and the file in order of "
+        "occurred_at?"
     )
 
 
@@ -78,10 +92,10 @@ def read_events(name: str, bad: BadLines, option: str = "--events") -> Iterator[
 
 
 def _events(lines: Iterable[bytes], bad: BadLines) -> Iterator[tuple[Event, int]]:
-    from stagepost.engine.intake import read_event
+    from stagepost.engine.intake import AHEAD_LIMIT, read_event
     from stagepost.events import Rejected
 
-    count = 0
+    count, latest = 0, time.time_ns() // 1_000 + AHEAD_LIMIT
     try:
         for number, line in enumerate(lines, start=1):
             text = line.strip()
@@ -92,6 +106,8 @@ def _events(lines: Iterable[bytes], bad: BadLines) -> Iterator[tuple[Event, int]
                 bad.add(number, read.reason, read.detail)
             else:
                 count += 1
+                if read.at > latest and not read.event.test:
+                    bad.note_ahead(number, read.event)
                 yield read.event, read.at
     except Failure as error:
         raise Failure(f"{error} ({counted(count, 'event')} read before)") from error

@@ -96,7 +96,10 @@ def add_to(app: typer.Typer) -> None:
                 raise typer.BadParameter("--events has the history already", param_hint="--history")
             known = _from_events(contact, settings.journeys, events, bad)
         else:
-            known = from_redis(contact, settings)
+            try:
+                known = from_redis(contact, settings)
+            except Failure as error:
+                raise Failure(f"{error}; without servers: --events FILE") from error
         if known is None:
             complain(f"{contact}: nothing is known of this contact")
             leave(FAILED)
@@ -125,7 +128,7 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known 
 
     simulation = Simulation(compile_program(definitions), watch=watch)
     moves = [told_of(move) for move in simulation.run(read_events(events, bad)) if move.contact == contact]
-    tell_late(simulation)
+    tell_late(simulation, bad)
     state = simulation.states.get(contact)
     if state is None:
         return None
@@ -203,7 +206,7 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
         data("events")
         for event, at, outcome in _lived(known):
             moved = ", ".join(_moved_by(known, event, outcome))
-            where = " ".join(filter(None, (event.campaign, _place(event.url)))) + _labels(
+            where = " ".join(filter(None, (event.campaign, _place(event.url), _scope(event)))) + _labels(
                 _links_of(known, chosen, event)
             )
             acted = f"  => {moved}" if moved else ""
@@ -275,26 +278,29 @@ def _print_standing(known: Known, contact: str, standing: Standing) -> None:
     if standing.approaching:
         data("  approaching")
     for setback in standing.approaching:
-        data(f"    {setback.target}  ({_rule_text(setback.rule, setback.line)})")
-        for lack in setback.missing:
-            _print_lack(lack, "      ")
+        data("\n".join(stayed_lines(setback, "    ")))
     if standing.stayed:
         data("  missing" if standing.returns is None else "  missing for another run")
     for stayed in standing.stayed:
-        data(f"    {stayed.target}  ({_rule_text(stayed.rule, stayed.line)})")
-        for lack in stayed.missing:
-            _print_lack(lack, "      ")
-        if not stayed.missing:
-            data("      its condition holds; the next event or timer that it names moves the contact there")
-            data("      (so far such events came late, or while something was missing)")
+        data("\n".join(stayed_lines(stayed, "    ")))
 
 
-def _print_lack(lack: Lack, indent: str) -> None:
-    data(f"{indent}{lack.condition}: {lack.have}")
+def stayed_lines(stayed: Stayed, indent: str) -> Iterator[str]:
+    """A rule that does not act, and under it what is missing for it."""
+    yield f"{indent}{stayed.target}  ({_rule_text(stayed.rule, stayed.line)})"
+    for lack in stayed.missing:
+        yield from _lack_lines(lack, f"{indent}  ")
+    if not stayed.missing:
+        yield f"{indent}  its condition holds; the next event or timer that it names moves the contact there"
+        yield f"{indent}  (so far such events came late, or while something was missing)"
+
+
+def _lack_lines(lack: Lack, indent: str) -> Iterator[str]:
+    yield f"{indent}{lack.condition}: {lack.have}"
     if lack.near is not None:
-        data(f"{indent}  nearest: {_near_text(lack.near)}")
+        yield f"{indent}  nearest: {_near_text(lack.near)}"
     for part in lack.parts:
-        _print_lack(part, indent + "  ")
+        yield from _lack_lines(part, indent + "  ")
 
 
 def _near_text(near: Near) -> str:
@@ -382,6 +388,14 @@ def cause_text(move: Told) -> str:
         return "change of the definition"
     _, type_, campaign, url = move.cause
     return " ".join(filter(None, (type_, campaign, url)))
+
+
+def _scope(event: Event) -> str | None:
+    """What a withdrawal or re-subscription is about."""
+    from stagepost.journey.register import scope_of
+
+    spoken_of = event.type in ("email.unsubscribed", "email.resubscribed", "email.subscribed")
+    return ":".join(filter(None, scope_of(event))) if spoken_of else None
 
 
 def _place(url: str | None) -> str | None:

@@ -133,7 +133,8 @@ def add_to(app: typer.Typer) -> None:
 
         Example: stagepost test journeys --junit report.xml
         """
-        from stagepost.journey.timeline import run_timelines
+        from stagepost.cli.explain import stayed_lines
+        from stagepost.journey.timeline import run_timelines, why_not
 
         parsed = without_errors(parse_files(files_or_settings(paths)))
         results = [(journey, result) for journey in journeys_of(parsed) for result in run_timelines(journey)]
@@ -146,6 +147,8 @@ def add_to(app: typer.Typer) -> None:
                 else:
                     data(f"FAIL {journey.name}: {result.test.name} ({_place(journey, result)})")
                     data(_timeline_diff(result))
+                    if (stayed := why_not(journey, result)) is not None:
+                        data("       at that time was missing for\n" + "\n".join(stayed_lines(stayed, " " * 9)))
         if junit is not None:
             try:
                 junit.write_text(_junit(results), encoding="utf-8")

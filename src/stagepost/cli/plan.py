@@ -185,7 +185,7 @@ def _over_events(old: Sequence[Journey], new: Sequence[Journey], events: str, ba
     simulation = Simulation(compile_program([*old, *unknown]))
     for _ in simulation.run(read_events(events, bad)):
         pass
-    tell_late(simulation)
+    tell_late(simulation, bad)
     before = {contact: places(state, running) for contact, state in simulation.states.items()}
     simulation.change(new)
     for _ in simulation.run(()):

@@ -63,11 +63,11 @@ def add_to(app: typer.Typer) -> None:
         bad = BadLines()
         feed = read_events(events, bad)
         if older is not None:
-            _compare(older, definitions, feed, end, as_json)
+            _compare(older, definitions, feed, bad, end, as_json)
         elif as_json:
-            _print_transitions(definitions, feed, end)
+            _print_transitions(definitions, feed, bad, end)
         else:
-            _print_funnels(definitions, feed, end)
+            _print_funnels(definitions, feed, bad, end)
         if bad.count:
             complain(f"{counted(bad.count, 'line')} skipped")
             leave(PARTLY)
@@ -88,7 +88,9 @@ def _time(text: str | None) -> int | None:
         raise typer.BadParameter(f"{text!r} is no time such as 2026-11-02T09:14:07Z", param_hint="--until") from None
 
 
-def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:
+def _print_transitions(
+    definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], bad: BadLines, end: int | None
+) -> None:
     from stagepost.events import encode_json
     from stagepost.journey.compile import compile_program
     from stagepost.journey.simulate import Simulation
@@ -98,10 +100,12 @@ def _print_transitions(definitions: Sequence[Journey], feed: Iterator[tuple[Even
     for move in simulation.run(feed, end):
         out.write(encode_json(move) + b"\n")
     out.flush()
-    _tell(simulation, end)
+    _tell(simulation, bad, end)
 
 
-def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], end: int | None) -> None:
+def _print_funnels(
+    definitions: Sequence[Journey], feed: Iterator[tuple[Event, int]], bad: BadLines, end: int | None
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -116,8 +120,8 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         if len(shown) < SHOWN_MOVES:
             cause = f"  {move.cause.type} {move.cause.id}" if move.cause is not None else ""
             journey = f"{move.journey}: " if len(definitions) > 1 else ""
-            moved = f"{journey}{move.from_ or 'none'} -> {move.to}"
-            shown.append(f"{move.at}  {move.contact}  {moved}  ({move.rule}){cause}")
+            moved = f"stall in {move.to}" if move.kind == "stall" else f"{move.from_ or 'none'} -> {move.to}"
+            shown.append(f"{move.at}  {move.contact}  {journey}{moved}  ({move.rule}){cause}")
         else:
             more += 1
     console = Console(highlight=False)
@@ -132,13 +136,14 @@ def _print_funnels(definitions: Sequence[Journey], feed: Iterator[tuple[Event, i
         data(line)
     if more:
         data(f"... {more:,} more moves: --json prints all")
-    _tell(simulation, end)
+    _tell(simulation, bad, end)
 
 
 def _compare(
     older: Sequence[Journey],
     newer: Sequence[Journey],
     feed: Iterator[tuple[Event, int]],
+    bad: BadLines,
     end: int | None,
     as_json: bool,
 ) -> None:
@@ -161,15 +166,15 @@ def _compare(
     else:
         for one in compared:
             _print_compared(one)
-    _tell(newest, end)
+    _tell(newest, bad, end)
 
 
-def _tell(simulation: Simulation, end: int | None) -> None:
+def _tell(simulation: Simulation, bad: BadLines, end: int | None) -> None:
     """What came late, and at the end what became of every event."""
     from stagepost.events import rfc3339
     from stagepost.journey.result import Outcome
 
-    tell_late(simulation)
+    tell_late(simulation, bad)
     if end is not None and end < simulation.clock:
         complain(f"--until is before the newest event, of {rfc3339(simulation.clock)}, so it changes nothing")
     classes = ", ".join(f"{simulation.outcomes.get(outcome, 0):,} {outcome}" for outcome in Outcome)
@@ -218,7 +223,10 @@ def _print_compared(one: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    same = not one["old"] or one["old"]["journey"] == one["journey"]
     versions = [f"{side} {one[side]['version'] if one[side] else '-'}" for side in ("old", "new")]
+    if not same:
+        versions[0] += f" of {one['old']['journey']}"
     table = Table("place", title=f"{one['journey']}: {', '.join(versions)}", title_justify="left")
     for column in ("now, old", "now, new", "reached, old", "reached, new"):
         table.add_column(column, justify="right")

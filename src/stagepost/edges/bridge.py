@@ -38,6 +38,7 @@ from stagepost.normalise import (
     certified,
     is_open_to,
     normalise,
+    refusal,
     verified,
 )
 from stagepost.normalise.limits import LIMITS
@@ -201,9 +202,9 @@ class Bridge:
         fits = verified(post, config)
         # Pings pass without a signature, so what no key fits is read once more, for what it says.
         if fits is False and _is_refused(post, config):
-            return self._refuse(post, config, answers)
+            return self._refuse(post, config, answers, refusal(post))
         if fits and not self._tokens.admits(_tokens(post, config), body, post.received_at):
-            return self._refuse(post, config, answers)
+            return self._refuse(post, config, answers, "its token came with another body before")
         if fits and (confirmation := PROVIDERS[post.provider].confirmation_url(post, config)) is not None:
             return await self._subscribe(post, confirmation, answers)
         return await self._publish(post, answers)
@@ -221,15 +222,19 @@ class Bridge:
         if (provider, account) not in self._strangers and len(self._strangers) < STRANGERS_TOLD:
             self._strangers.add((provider, account))
             self._log.warning("posts refused: no such account in the settings", provider=provider, account=account)
-        return self._answer(provider, "unknown", answers.unavailable, "no such account is configured")
+        other = self._accounts.get(account)
+        why = (
+            f"account {account} is of {other.provider}" if other and other.provider else "no such account is configured"
+        )
+        return self._answer(provider, "unknown", answers.unavailable, why)
 
-    def _refuse(self, post: Post, config: AccountConfig, answers: Answers) -> Response:
-        self._log.warning("post refused", provider=post.provider, account=post.account, reason="signature")
+    def _refuse(self, post: Post, config: AccountConfig, answers: Answers, why: str) -> Response:
+        self._log.warning("post refused", provider=post.provider, account=post.account, reason="signature", detail=why)
         if challenge(post.provider, post.headers, config.secrets):
             response = self._answer(post.provider, "refused", 401, "credentials are needed")
             response.headers["www-authenticate"] = 'Basic realm="stagepost"'
             return response
-        return self._answer(post.provider, "refused", answers.refused, "no configured key fits the post")
+        return self._answer(post.provider, "refused", answers.refused, why)
 
     async def _publish(self, post: Post, answers: Answers) -> Response:
         began = time.monotonic()

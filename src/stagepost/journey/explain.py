@@ -132,12 +132,21 @@ def _due(journey: JourneyProgram, run: Run, state: ContactState) -> Iterator[Due
         if key == journey.stall_key and run.place in journey.rank:
             rule = journey.stages[journey.rank[run.place]].path
             yield Due(at, "stall", rule, line_of(journey.definition, rule))
-        elif (leaf := journey.leaves.get(key)) is not None:
+        elif (leaf := journey.leaves.get(key)) is not None and _can_strike(journey, run, leaf.path):
             yield Due(at, leaf.kind, leaf.path, line_of(journey.definition, leaf.path))
     lens = state.lenses.get(journey.lens)
     for click in lens.held if lens is not None else ():
         if journey.name in click.waiting:
             yield Due(click.due, "hold", "bots", line_of(journey.definition, "bots"))
+
+
+def _can_strike(journey: JourneyProgram, run: Run, path: str) -> bool:
+    """False for the timer of a setback that does not reach the contact where it is: it fires, and moves nobody."""
+    present = journey.setback_rank.get(run.place, -1)
+    for place, setback in enumerate(journey.definition.setbacks):
+        if setback.path == path:
+            return place > present and run.stage in setback.sources
+    return True
 
 
 def _stayed(look: _Look) -> Iterator[Stayed]:
@@ -216,7 +225,12 @@ class _Look:
         if isinstance(condition, d.Not):
             if self.missing(condition.part, path, target):
                 return ()
-            return (Lack(words_of(condition), f"{words_of(condition.part)} holds"),)
+            have = f"{words_of(condition.part)} holds"
+            if isinstance(condition.part, d.Unsubscribed):
+                covers = register.compile_scopes(condition.part.scopes)
+                said = register.withdrawals(self.state.register, covers)
+                have = ", ".join(f"{scope} is withdrawn since {rfc3339(at)}" for scope, at in said) or have
+            return (Lack(words_of(condition), have),)
         if isinstance(condition, d.Unsubscribed):
             return () if self._withdrawn(condition) else (self._lack(condition, "no such withdrawal"),)
         leaf = self.journey.places.get((path, condition))

@@ -64,7 +64,7 @@ UNKNOWN_KEY = _error(
     "SP101",
     "unknown key",
     "Only the keys of the journey language are read; others are typing errors.",
-    "stalls_after: 21d",
+    "exits:\n  - complained: email.complained",
     _STAGED + "exit:\n  - complained: email.complained\n",
 )
 MISSING_KEY = _error(
@@ -92,7 +92,7 @@ BAD_NAME = _error(
     "SP105",
     "not a name",
     "Names are [a-z][a-z0-9_-]*, at most 64 characters; any and all are reserved for links.",
-    "at_risk",
+    "journey: my-journey",
     "journey: My Journey\nstages:\n  - subscribed: contact.subscribed\n",
 )
 DUPLICATE_NAME = _error(
@@ -187,7 +187,7 @@ BAD_AFTER_SEND = _error(
     "SP306",
     "after_send where it has no meaning",
     "after_send measures from the last delivered send, so not on email.delivered; on unsubscribed campaign needs it.",
-    "unsubscribed: any, after_send: 24h",
+    "{event: email.delivered}",
     _LINKED + "  - browsing: {event: email.delivered, after_send: 24h}\n",
 )
 BAD_WHERE = _error(

@@ -80,6 +80,17 @@ def any_withdrawn(
     return False
 
 
+def withdrawals(register: dict[str, Withdrawal], covers: ScopeMatcher) -> list[tuple[str, int]]:
+    """The scopes that ``covers`` means and that are withdrawn now, with their ids, and since when; the newest last."""
+    found: dict[str, int] = {}
+    for key, word in register.items():
+        spoken = _spoken_of(key)
+        scope, _, id_ = spoken.partition(":")
+        if word.in_force and covers(scope, id_):
+            found[spoken] = max(word.at, found.get(spoken, word.at))
+    return sorted(found.items(), key=lambda pair: (pair[1], pair[0]))
+
+
 def still_withdrawn(event: Event, state: ContactState) -> bool:
     """Whether the withdrawal in ``event`` was not overtaken by a newer word on its scope."""
     return _in_force(state, _key(*scope_of(event)))

@@ -28,6 +28,19 @@ def pieces(events: Iterable[tuple[Event, int]]) -> Iterator[list[tuple[Event, in
         yield piece
 
 
+LATE_TOLD = 1_000
+"""Events behind which others came late that are told apart."""
+
+
+@dataclass(slots=True)
+class Late:
+    """Events that came late behind ``foremost``, which had moved the clock; ``first`` of them came first."""
+
+    first: Event
+    foremost: Event
+    count: int = 0
+
+
 @dataclass(slots=True)
 class Simulation:
     """States of all contacts as events go through; ``outcomes`` counts events by accounting class, ``moved`` moves."""
@@ -38,8 +51,8 @@ class Simulation:
     moved: int = 0
     watch: Callable[[Event, int, Outcome], None] | None = None
     """Called with each event, its time, and what became of it."""
-    first_late: tuple[Event, Event] | None = None
-    """The first event that came late, and the one that had moved the clock to where it was then."""
+    late: dict[str, Late] = field(default_factory=dict)
+    """By the id of the event that had moved the clock to where it was then; of at most LATE_TOLD."""
     _foremost: Event | None = None
     _states: dict[str, ContactState | None] = field(default_factory=dict)
     _timers: TimerIndex = field(default_factory=TimerIndex)
@@ -123,8 +136,9 @@ class Simulation:
 
     def _count(self, outcome: Outcome, event: Event, at: int) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        if outcome is Outcome.LATE and self.first_late is None and self._foremost is not None:
-            self.first_late = event, self._foremost
+        foremost = self._foremost
+        if outcome is Outcome.LATE and foremost is not None and len(self.late) < LATE_TOLD:
+            self.late.setdefault(foremost.id, Late(event, foremost)).count += 1
         if self.watch is not None:
             self.watch(event, at, outcome)
 

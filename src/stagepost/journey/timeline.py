@@ -12,7 +12,11 @@ from stagepost.events import Event, Transition, parse_rfc3339, rfc3339
 from stagepost.journey.compile import compile_program
 from stagepost.journey.definition import Expectation, Journey, Position, TestLine, Timeline
 from stagepost.journey.durations import duration_text
+from stagepost.journey.explain import Stayed, standings
 from stagepost.journey.fold import Fold, TimerIndex
+from stagepost.journey.nearest import Seen
+from stagepost.journey.simulate import Simulation
+from stagepost.journey.state import ContactState
 
 START = parse_rfc3339("2026-01-05T00:00:00Z")
 """A Monday; offsets of a test count from it."""
@@ -38,6 +42,26 @@ class TimelineResult:
         rows = zip_longest(self.test.expect, self.expected, self.actual)
         unmet = (line.position for line, expected, actual in rows if line is not None and expected != actual)
         return next(unmet, self.test.position)
+
+
+def why_not(journey: Journey, result: TimelineResult) -> Stayed | None:
+    """Why the first expected move that is missing did not come, as things stood when it was due; None: that cannot be
+    told."""
+    rows = zip_longest(result.test.expect, result.expected, result.actual)
+    unmet = next((line for line, expected, actual in rows if line is not None and expected != actual), None)
+    if unmet is None or unmet.kind != "move":
+        return None
+    until = START + unmet.offset
+    events = list(timeline_events(result.test.events))
+    while events and events[-1][1] > until:
+        events.pop()
+    simulation = Simulation(compile_program([journey]))
+    for _ in simulation.run(events, until):
+        pass
+    state = simulation.states.get(CONTACT) or ContactState()
+    (standing,) = standings(simulation.program, state, simulation.clock, Seen(events))
+    stayed = (*standing.stayed, *standing.approaching)
+    return next((each for each in stayed if each.target == unmet.target), None)
 
 
 def run_timelines(journey: Journey) -> tuple[TimelineResult, ...]:

@@ -115,7 +115,10 @@ def _event(line: Value, report: Report) -> TestLine | None:
             return None
     elif "." not in verb or words:
         known = ", ".join(_ARGUMENTS)
-        report(p.BAD_TEST, f"{verb[:60]!r}: expected {known}, or a type with a dot and key=value", line.position)
+        told = f"{verb[:60]!r}: expected {known}, or a type with a dot and key=value"
+        if "." in verb:
+            told = f"{words[0][:60]!r} behind {verb[:60]} is no key=value, which has no blanks in it"
+        report(p.BAD_TEST, told, line.position)
         return None
     pairs = tuple((found[1], found[2]) for found in options if found is not None)
     for key, value in pairs if verb in _KEYS else ():

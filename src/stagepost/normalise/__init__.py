@@ -20,6 +20,7 @@ from stagepost.normalise.facts import assemble
 from stagepost.normalise.limits import Limits
 from stagepost.normalise.post import AccountConfig, Normalised, Post, account_of, is_keyed, is_open_to
 from stagepost.normalise.registry import PROVIDERS, Provider, canonical_name
+from stagepost.normalise.signatures import why_not
 
 __all__ = [
     "PROVIDERS",
@@ -33,6 +34,7 @@ __all__ = [
     "is_keyed",
     "is_open_to",
     "normalise",
+    "refusal",
     "verified",
 ]
 
@@ -73,7 +75,7 @@ def normalise(
     if not (result.events or result.rejected):
         return result
     if fits is False and account.signature != "mark":
-        why = "no configured key fits the post" if account.has_keys() else "no key is configured for its account"
+        why = refusal(post) if account.has_keys() else "no key is configured for its account"
         result = _whole(Reason.SIGNATURE, why)
     return structs.replace(result, verified=fits)
 
@@ -89,6 +91,11 @@ def verified(post: Post, account: AccountConfig) -> bool | None:
         return None
     provider, keys = PROVIDERS[post.provider], (*account.secrets, *post.certificates)
     return any(provider.check(post, key) for key in keys) and provider.admits(post, account)
+
+
+def refusal(post: Post) -> str:
+    """Why no key fits a post of a known provider, as far as the post shows it."""
+    return why_not(post, PROVIDERS[post.provider].signed_at(post))
 
 
 def certified(post: Post, account: AccountConfig, certificates: Callable[[str], str | None]) -> Post:

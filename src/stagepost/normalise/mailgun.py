@@ -112,6 +112,13 @@ def tokens(post: Post, key: str) -> tuple[str, ...]:
     return tuple(token for token in _signed(post, key) if token is not None)
 
 
+def signed_at(post: Post) -> str:
+    """Of the first part."""
+    found = parts(post)
+    part = values.mapping(found[0]) if isinstance(found, list) and found else {}
+    return values.raw(values.mapping(part.get("signature")).get("timestamp"))
+
+
 def _signed(post: Post, key: str) -> list[str | None]:
     """Of each part the token that this key signed, None where it did not; a body that cannot be read is one part."""
     found = parts(post)

@@ -55,7 +55,7 @@ from stagepost.normalise import (
 from stagepost.normalise.bodies import json_parts
 from stagepost.normalise.facts import Facts
 from stagepost.normalise.post import AccountConfig, Post
-from stagepost.normalise.signatures import Check
+from stagepost.normalise.signatures import Check, signed_at
 
 Read = Callable[[Mapping[str, Any], Mapping[str, str]], list[Facts] | None]
 """(one part, request headers) to facts, one for each recipient; an empty list where there is nothing to tell, None for
@@ -78,6 +78,10 @@ nothing."""
 
 ConfirmationUrl = Callable[[Post, AccountConfig], str | None]
 """What a bridge has to call because the post asks whether more is wanted; None for all others. Raises nothing."""
+
+
+SignedAt = Callable[[Post], str]
+"""When a post says that it was signed, Unix seconds as text; empty where it does not. Raises nothing."""
 
 
 def _none(post: Post, account: AccountConfig) -> tuple[str, ...]:
@@ -115,6 +119,7 @@ class Provider(Struct, frozen=True):
     certificate_urls: CertificateUrls = _none
     tokens: Tokens = _covered
     confirmation_url: ConfirmationUrl = _nothing
+    signed_at: SignedAt = signed_at
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -123,7 +128,9 @@ PROVIDERS: Mapping[str, Provider] = {
         for module in (brevo, mailersend, mailjet, postmark, resend, sendgrid, sparkpost)
     },
     **{module.NAME: Provider(module.NAME, module.read, module.check, module.parts) for module in (mailtrap, mandrill)},
-    mailgun.NAME: Provider(mailgun.NAME, mailgun.read, mailgun.check, mailgun.parts, tokens=mailgun.tokens),
+    mailgun.NAME: Provider(
+        mailgun.NAME, mailgun.read, mailgun.check, mailgun.parts, tokens=mailgun.tokens, signed_at=mailgun.signed_at
+    ),
     ses.NAME: Provider(
         ses.NAME,
         ses.read,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509 import load_pem_x509_certificates
 
-from stagepost.events import DAY, MICROS
+from stagepost.events import DAY, HOUR, MICROS, MINUTE
 from stagepost.normalise.post import Post
 
 Check = Callable[[Post, str], bool]
@@ -195,6 +195,42 @@ def mailtrap(post: Post, key: str) -> bool:
 def _hex_of_body(post: Post, key: str, header: str) -> bool:
     expected = hmac.digest(_bytes(key), post.body, "sha256").hex()
     return hmac.compare_digest(_bytes(post.headers.get(header, "").strip().lower()), expected.encode())
+
+
+_HEADERS: Mapping[str, tuple[str, str | None]] = {
+    "sendgrid": ("x-twilio-email-event-webhook-signature", "x-twilio-email-event-webhook-timestamp"),
+    "resend": ("svix-signature", "svix-timestamp"),
+    "mandrill": ("x-mandrill-signature", None),
+    "mailersend": ("signature", None),
+    "mailtrap": ("mailtrap-signature", None),
+}
+"""By provider: the header with the signature, and the one with its time."""
+
+
+def signed_at(post: Post) -> str:
+    """Unix seconds as the post has them in a header; empty where its scheme has no such header."""
+    _, header = _HEADERS.get(post.provider, ("", None))
+    return post.headers.get(header, "") if header is not None else ""
+
+
+def why_not(post: Post, timestamp: str) -> str:
+    """What a person can mend about a post that no key fits, if that can be seen: a header that was lost on the way, a
+    clock, a post that was kept for long. ``timestamp``: when it was signed, Unix seconds."""
+    header, _ = _HEADERS.get(post.provider, ("", None))
+    if header and header not in post.headers:
+        return f"it has no header {header}"
+    window = RESEND_WINDOW if post.provider == "resend" else WINDOW
+    if timestamp and not _timely(timestamp, post.received_at, window):
+        when = "at no time that can be read"
+        if timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 11:
+            apart = post.received_at - int(timestamp) * MICROS
+            when = f"{_span(abs(apart))} {'before' if apart > 0 else 'after'} it was received"
+        return f"it was signed {when}, and {_span(window)} are allowed"
+    return "no configured key fits the post"
+
+
+def _span(micros: int) -> str:
+    return f"{micros / HOUR:.0f} h" if micros >= 2 * HOUR else f"{micros / MINUTE:.0f} min"
 
 
 def never_fits(provider: str, key: str) -> str | None:

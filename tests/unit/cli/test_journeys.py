@@ -143,6 +143,9 @@ def test_test_runs_what_is_in_the_file_and_shows_the_difference(folder: Path) ->
         f"FAIL j: fails ({path}:11)",
         "       - 0d none -> two",
         "       + 0d none -> one",
+        "       at that time was missing for",
+        "         two  (stages.two, line 4)",
+        "           clicked any: not yet",
     ]
     suite = ET.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
@@ -151,6 +154,37 @@ def test_test_runs_what_is_in_the_file_and_shows_the_difference(folder: Path) ->
         (case.get("file"), case.get("line")) for case in (passed, failed)
     )
     assert [f"{path}:11: the timeline differs"] == [failure.get("message") for failure in failed]
+
+
+REASONS = """journey: j
+stages:
+  - reader: contact.subscribed
+  - buyer: {event: order.completed, where: {total: {gt: 50}}}
+tests:
+  - name: too little
+    events: [0d contact.subscribed, 1d order.completed total=50]
+    expect: [0d none -> reader, 1d reader -> buyer]
+  - name: late
+    events: [0d contact.subscribed, 9d page.seen, 1d order.completed total=60]
+    expect: [0d none -> reader, 1d reader -> buyer]
+  - name: never stalls
+    events: [0d contact.subscribed]
+    expect: [0d none -> reader, 3d stall reader]
+"""
+
+
+def test_a_failing_test_says_why_the_first_move_that_is_missing_did_not_come(folder: Path) -> None:
+    (folder / "good.yaml").write_text(REASONS)
+    shown = run("test", str(folder / "good.yaml")).stdout.splitlines()
+    little, late, stall = (number for number, line in enumerate(shown) if line.startswith("FAIL"))
+    assert shown[little + 3 : late] == [
+        "       at that time was missing for",
+        "         buyer  (stages.buyer, line 4)",
+        "           order.completed where total > 50: not yet",
+        "             nearest: 2026-01-06T00:00:00.000Z  order.completed: total is 50, asked for is total > 50",
+    ]
+    assert "so far such events came late" in shown[stall - 1]
+    assert shown[stall + 1 :] == ["         0d none -> reader", "       - 3d stall reader"]
 
 
 def test_test_passes_with_exit_code_0_and_says_so_in_json(folder: Path) -> None:

@@ -83,6 +83,26 @@ def test_the_event_that_help_shows_is_one(folder: Path) -> None:
     assert (0, "one") == (result.exit_code, json.loads(result.stdout)["to"])
 
 
+def test_an_event_of_the_future_is_named_with_its_line_and_blamed_for_what_came_late_behind_it(folder: Path) -> None:
+    early = {**EVENTS[0], "id": "early", "occurred_at": "2026-02-20T10:00:00Z", "contact": "x"}
+    future = {**EVENTS[0], "id": "typo", "occurred_at": "2099-03-01T10:00:00Z", "contact": "y"}
+    later = [{**EVENTS[1], "id": f"l{n}"} for n in range(2)]
+    feed = lines([EVENTS[0], early, future, *later])
+    said = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=feed).stderr.splitlines()
+    assert said[0].startswith("1 event of the future moved the clock there; from more than 24 h ahead of now a worker")
+    assert said[0].endswith("The first is line 3, 'typo' of 2099-03-01T10:00:00Z")
+    assert said[1].startswith("3 events came late")
+    assert said[2].startswith("  2 of them, 'l0' of 2026-03-02T10:00:00Z first, behind 'typo' of 2099-03-01T10:00:00Z")
+
+
+def test_a_stall_reads_as_a_stall(folder: Path) -> None:
+    (folder / "good.yaml").write_text(
+        GOOD.replace("contact.subscribed", "{when: contact.subscribed, stalls_after: 12h}")
+    )
+    shown = run("simulate", str(folder / "good.yaml"), "--events", "-", stdin=lines(EVENTS)).stdout.splitlines()
+    assert "2026-03-01T22:00:00.000Z  c1  stall in one  (stages.one)" in shown
+
+
 @pytest.mark.parametrize(("until", "idle"), [("2026-03-01T12:00:00Z", True), ("2026-03-02T10:00:00Z", False)])
 def test_an_end_before_the_newest_event_is_said_to_change_nothing(folder: Path, until: str, idle: bool) -> None:
     result = run("simulate", str(folder / "good.yaml"), "--events", "-", "--until", until, stdin=lines(EVENTS))
@@ -167,7 +187,7 @@ def test_events_that_came_too_late_to_move_anybody_are_told(
     assert late.exit_code == 0
     first, behind, _ = late.stderr.splitlines()
     assert first.startswith("1 event came late, more than 1d behind the clock")
-    assert behind.startswith("  the first is '2' of 2026-03-02T10:00:00Z; '3' of 2026-03-05T10:00:00Z had moved")
+    assert behind.startswith("  1 of them, '2' of 2026-03-02T10:00:00Z first, behind '3' of 2026-03-05T10:00:00Z,")
     in_order = run("simulate", "good.yaml", "--events", "-", *words, stdin=lines(EVENTS))
     assert "came late" not in in_order.stderr
 

@@ -168,6 +168,20 @@ def test_a_post_of_an_account_that_is_not_configured_comes_again_until_it_is(pro
     assert metrics.total("bridge_posts_total", provider=provider, result="unknown") == 4
 
 
+def test_a_refused_post_is_told_what_can_be_seen_of_the_reason() -> None:
+    day_old = str(int(time.time()) - 100_000)
+    signed = {"x-twilio-email-event-webhook-signature": "c2ln", "x-twilio-email-event-webhook-timestamp": day_old}
+    accounts = {
+        "main": AccountConfig(provider="sendgrid", secrets=("key",)),
+        "other": AccountConfig(provider="resend", secrets=("whsec_a2V5",)),
+    }
+    with bridge(Sink(), **accounts) as port:
+        assert b"account main is of sendgrid" in call(port, "/webhooks/resend/main")[2]
+        assert b"no header x-twilio-email-event-webhook-signature" in call(port, "/webhooks/sendgrid/main")[2]
+        aged = call(port, "/webhooks/sendgrid/main", headers=signed)[2]
+    assert b"it was signed 28 h before it was received, and 24 h are allowed" in aged
+
+
 def test_while_no_account_of_a_provider_has_keys_every_name_is_taken() -> None:
     with bridge(Sink(), main=AccountConfig(provider="ses", secrets=("user:right",)), vip=AccountConfig()) as port:
         assert [200, 200] == [call(port, f"/webhooks/postmark/{account}")[0] for account in ("vip", "invented")]
@@ -289,7 +303,8 @@ def test_a_captured_token_signs_no_other_body_and_a_retry_of_its_own_passes() ->
         body = mailgun("e1", "t1")
         assert call(port, "/webhooks/mailgun/main", body)[0] == 200
         assert call(port, "/webhooks/mailgun/main", body)[0] == 200
-        assert call(port, "/webhooks/mailgun/main", body.replace(b'"e1"', b'"forged"'))[0] == 406
+        code, _, why = call(port, "/webhooks/mailgun/main", body.replace(b'"e1"', b'"forged"'))
+        assert (code, b"its token came with another body before" in why) == (406, True)
     assert [emit.value for emit in sink.sent] == [body, body]
 
 

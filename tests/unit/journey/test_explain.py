@@ -80,7 +80,9 @@ def test_of_any_every_part_is_missing_or_none() -> None:
 def test_not_is_missing_while_its_part_holds() -> None:
     condition = "{all: [{clicked: any}, {not: {unsubscribed: all}}]}"
     withdrawn = event("1d", "email.unsubscribed", scope="all")
-    assert lacks(condition, withdrawn, click("2d")) == [("not unsubscribed all", "unsubscribed all holds")]
+    assert lacks(condition, withdrawn, click("2d")) == [
+        ("not unsubscribed all", "all is withdrawn since 2026-03-03T00:00:00.000Z")
+    ]
 
 
 def test_a_stage_that_holds_by_a_fact_alone_waits_for_an_event_of_its_own() -> None:
@@ -137,7 +139,7 @@ def test_the_way_out_of_unsubscribed_is_to_give_it_back() -> None:
     withdrawn = event("1d", "email.unsubscribed", scope="all")
     found = standing(SETBACK, [event("0d", "contact.subscribed"), withdrawn])
     assert [(s.rule, s.line, [lack.have for lack in s.missing]) for s in found.stayed[:1]] == [
-        ("setbacks.off.until", 7, ["unsubscribed all holds"])
+        ("setbacks.off.until", 7, ["all is withdrawn since 2026-03-03T00:00:00.000Z"])
     ]
 
 
@@ -267,3 +269,25 @@ def test_a_held_click_is_no_earlier_one_that_counts_already() -> None:
     (lack,) = found.stayed[0].missing
     assert lack.have.startswith("0 of 3 campaigns; the click of ")
     assert lack.near is None
+
+
+def test_what_is_withdrawn_is_named_with_its_id_and_since_when() -> None:
+    left = [event(f"{day}d", "email.unsubscribed", scope="list", scope_id=f"l{day}") for day in (1, 2)]
+    back = event("3d", "email.resubscribed", scope="list", scope_id="l1")
+    assert lacks("{all: [{clicked: any}, {not: {unsubscribed: any}}]}", *left, back, click("4d")) == [
+        ("not unsubscribed any", "list:l2 is withdrawn since 2026-03-04T00:00:00.000Z")
+    ]
+
+
+def test_a_timer_of_a_setback_that_does_not_reach_the_contact_is_not_due() -> None:
+    text = LADDER.replace("CONDITION", "order.completed") + (
+        "setbacks:\n  - cold: {quiet: 40d, until: never}\n  - gone: {quiet: 50d, until: never, from: [next]}\n"
+        "  - lost: {quiet: 60d, until: never, from: [joined, next]}\ngoal: {reach: next}\n"
+    )
+    joined = event("0d", "contact.subscribed")
+    due = [each.rule for each in standing(text, [joined]).next if each.kind == "quiet"]
+    assert due == ["setbacks.cold", "setbacks.lost"]
+    due = [each.rule for each in standing(text, [joined, event("1d", "order.completed")]).next]
+    assert due == ["setbacks.gone", "setbacks.lost"]
+    due = [each.rule for each in standing(text, [joined, event("41d", "email.deferred")]).next]
+    assert due == ["setbacks.lost"]

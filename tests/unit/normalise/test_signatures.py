@@ -9,7 +9,7 @@ import pytest
 from tests.sns import SES, TOPIC, URL, SnsKeys
 
 from stagepost.events import Reason, parse_rfc3339
-from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise
+from stagepost.normalise import PROVIDERS, AccountConfig, Normalised, Post, normalise, refusal
 from stagepost.normalise.ses import certificate_urls
 from stagepost.normalise.signatures import never_fits
 
@@ -49,6 +49,48 @@ def test_a_certificate_is_fetched_once_for_a_listed_topic_from_the_host_of_its_r
     china = "arn:aws-cn:sns:cn-north-1:1:mail"
     url = URL.replace("eu-west-1.amazonaws.com", "cn-north-1.amazonaws.com.cn")
     assert urls({**envelope, "TopicArn": china, "SigningCertURL": url}, china) == (url,)
+
+
+SENDGRID = "x-twilio-email-event-webhook-"
+
+
+@pytest.mark.parametrize(
+    ("provider", "headers", "body", "why"),
+    [
+        ("sendgrid", {}, b"[{}]", f"it has no header {SENDGRID}signature"),
+        (
+            "sendgrid",
+            {f"{SENDGRID}signature": "c2ln", f"{SENDGRID}timestamp": "1762075200"},
+            b"[{}]",
+            "it was signed 8760 h before it was received, and 24 h are allowed",
+        ),
+        (
+            "resend",
+            {"svix-signature": "v1,x", "svix-timestamp": "1793612100"},
+            b"{}",
+            "it was signed 15 min after it was received, and 5 min are allowed",
+        ),
+        (
+            "resend",
+            {"svix-signature": "v1,x", "svix-timestamp": "soon"},
+            b"{}",
+            "it was signed at no time that can be read, and 5 min are allowed",
+        ),
+        (
+            "mailgun",
+            {},
+            b'{"signature": {"timestamp": "1793400000", "token": "t", "signature": "s"}, "event-data": {}}',
+            "it was signed 59 h before it was received, and 24 h are allowed",
+        ),
+        ("mailgun", {}, b"[", "no configured key fits the post"),
+        ("postmark", {}, b"{}", "no configured key fits the post"),
+    ],
+)
+def test_why_a_post_is_refused_is_told_as_far_as_it_shows(
+    provider: str, headers: dict[str, str], body: bytes, why: str
+) -> None:
+    post = Post(provider=provider, account="default", body=body, headers=headers, received_at=RECEIVED)
+    assert refusal(post) == why
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
