@@ -503,7 +503,7 @@ FOLD = _of(
     ),
     (
         "at the end fires also what is due exactly at the clock",
-        "self._fire(self.clock + 1, steps, undo)",
+        "self._fire(self.clock + 1, steps, undo, most)",
         "self._fire(self.clock, steps, undo)",
     ),
     (
