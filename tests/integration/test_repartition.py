@@ -179,6 +179,22 @@ def test_killed_in_the_middle_and_run_again_it_changes_no_move(installation: Ins
             if key[:1] != b"\x00":
                 assert partition == murmur2_partition(key.rpartition(b"/")[2], AFTER)
     redis_is_the_fold(installation)
+    moved = next(
+        c for c in sorted(names) if murmur2_partition(c.encode(), BEFORE) != murmur2_partition(c.encode(), AFTER)
+    )
+    installation.produce("email.events", [(moved, b"not an event", [])])
+    with installation.running("journey"):
+        wait_for(lambda: len(installation.read("email.events.dlq")) == 1, 60, "the dead letter")
+    everything_of(installation, moved, [*first, *second])
+
+
+def everything_of(installation: Installation, contact: str, sent: list[tuple[str, bytes]]) -> None:
+    """The export of a contact has its events from before the change and after it, in order, and its dead letters."""
+    whole = json.loads(installation.cli("contact", "export", contact).stdout)
+    mine = [json.loads(value)["id"] for key, value in sent if key == contact]
+    assert len(mine) > 2
+    assert (mine, True) == ([event["id"] for event in whole["events"]], whole["whole"])
+    assert [("undecodable", "not an event")] == [(each["reason"], each["value"]) for each in whole["dead_letters"]]
 
 
 def redis_is_the_fold(installation: Installation) -> None:

@@ -80,9 +80,9 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Everything held about the person, as JSON.
 
-        One object with state, events, moves and memberships, from Redis and the contact's partition of the topics.
-        Posts in email.raw and their dead letters are named by no contact id, so they are not in it; it says so, and
-        until when they are kept.
+        One object with state, events, dead letters, moves and memberships, from Redis and the partitions of the topics
+        where the contact's records lie, or lay before a repartition. Posts in email.raw and their dead letters are
+        named by no contact id, so they are not in it; it says so, and until when they are kept.
 
         Example: stagepost contact export c-8841 --out c-8841.json
         """
@@ -301,7 +301,7 @@ def _whole(who: str, settings: Settings) -> dict[str, Any] | None:
         others = [
             each for each in eraser.remains(now) if each.topic.removeprefix(settings.prefix).startswith("email.raw")
         ]
-    if known is None and not past.events and not moves and not records:
+    if known is None and not (past.events or past.letters or moves or records):
         return None
     return {
         "contact": who,
@@ -309,6 +309,16 @@ def _whole(who: str, settings: Settings) -> dict[str, Any] | None:
         "events": [{**msgspec.to_builtins(event), "at": rfc3339(at)} for event, at in past.events],
         "transitions": [msgspec.structs.asdict(move) for move in moves],
         "memberships": [msgspec.json.decode(value) for value in records],
+        "dead_letters": [
+            {
+                "place": letter.place,
+                "at": rfc3339(letter.record.timestamp),
+                "reason": letter.reason,
+                "detail": letter.detail,
+                "value": (letter.record.value or b"").decode("utf-8", "backslashreplace"),
+            }
+            for letter in past.letters
+        ],
         "whole": past.whole,
         "not_searched": [
             {"topic": each.topic, "kept_until": None if each.until is None else rfc3339(each.until)} for each in others

@@ -214,6 +214,8 @@ class Runner:
             reasons.append("no assignment yet")
         if self._restoring:
             reasons.append(f"restoring {len(self._restoring)} partitions")
+        if hasattr(self, "_transactions") and self._transactions.waiting:
+            reasons.append("Kafka does not answer (setting kafka.bootstrap_servers)")
         if self._work is not None:
             reasons += self._work.not_ready()
         return Status(self._polled_at, self._config.max_poll_s, tuple(reasons))

@@ -37,10 +37,16 @@ class Tail:
     """Records of ``topics`` in the order of each partition. For one thread."""
 
     def __init__(
-        self, settings: Mapping[str, Any], names: TopicNames, topics: Iterable[Topic], key: bytes | None = None
+        self,
+        settings: Mapping[str, Any],
+        names: TopicNames,
+        topics: Iterable[Topic],
+        key: bytes | None = None,
+        ever: bool = False,
     ) -> None:
         """``settings``: of librdkafka, bootstrap servers included. ``key``: only the partitions where records with it
-        lie. Raises MissingTopics, or KafkaException."""
+        lie; with ``ever`` also those where they came to lie while a topic had fewer partitions. Raises MissingTopics,
+        or KafkaException."""
         self._names = names
         self._ended: set[tuple[str | None, int | None]] = set()
         self._consumer = Consumer({**settings, **READER}, logger=_LOGGER)
@@ -50,9 +56,7 @@ class Tail:
             self._consumer.close()
             raise
         self.partitions = [
-            (name, p)
-            for name, all_ in known.items()
-            for p in (all_ if key is None else [murmur2_partition(key, len(all_))])
+            (name, p) for name, all_ in known.items() for p in (all_ if key is None else _homes(key, len(all_), ever))
         ]
         """Full topic names and partitions that are read."""
         self._consumer.assign([TopicPartition(name, p, OFFSET_BEGINNING) for name, p in self.partitions])
@@ -96,6 +100,15 @@ class Tail:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def _homes(key: bytes, partitions: int, ever: bool) -> list[int]:
+    """
+    >>> _homes(b"c-8841", 6, False), _homes(b"c-8841", 6, True)
+    ([1], [0, 1, 2, 3])
+    """
+    counts = range(1, partitions + 1) if ever else [partitions]
+    return sorted({murmur2_partition(key, count) for count in counts})
 
 
 def partitions_of(consumer: Consumer, names: TopicNames, topics: Iterable[Topic]) -> dict[str, list[int]]:

@@ -39,6 +39,9 @@ TRIES = 6
 DIVISIBLE_ATTEMPTS = 2
 """The same where the batch can be tried in halves instead."""
 
+_TELL_AGAIN_S = 30.0
+"""Between two log lines about a broker that stays away."""
+
 _PAUSE_S = 0.1
 """Between repetitions of a call that the broker could not serve."""
 
@@ -98,11 +101,14 @@ class Transactions:
         self._producer: TransactionalProducer | None = None
         self._replace_because: str | None = None
         self._written: Mapping[int, Written] = {}
+        self.waiting = False
+        """Whether Kafka did not answer the last call in time. For other threads too."""
         self._log = structlog.get_logger(__name__)
 
     def open(self) -> None:
         """Start the producer, so that a former owner's transaction ends now. Raises Stop when the broker stays away."""
-        self._fresh()
+        # Longer than for a call: a broker that restarts takes up to 12 s, and there is nothing else to do meanwhile.
+        self._fresh(self._clock.monotonic() + 4 * self._budget_s)
 
     def carry_out(
         self, plans: Sequence[PartitionPlan], member: Membership, attempts: int = ATTEMPTS
@@ -221,14 +227,16 @@ class Transactions:
             repeated = False
             while True:
                 try:
-                    return call()
+                    call()
+                    self.waiting = False
+                    return
                 except Abort as error:
                     if repeated and what == "commit":
                         # The one before may have been carried out, its answer lost: run again it might be there twice.
                         raise NewProducer(f"refused when it was repeated: {error}") from error
                     raise
                 except Retry as error:
-                    repeated = True
+                    repeated = self.waiting = True
                     self._replace_because = self._replace_because or "retriable"
                     if self._clock.monotonic() > deadline:
                         raise NewProducer(f"{what}: not done after {budget_s:g} s: {error}") from error
@@ -286,11 +294,11 @@ class Transactions:
         self._log.info("producer replaced", reason=reason)
         self._fresh()
 
-    def _fresh(self) -> None:
+    def _fresh(self, deadline: float | None = None) -> None:
+        """Without ``deadline`` the broker is waited for: what was computed meanwhile has passed to others is refused."""
         self.close()
         self._replace_because = None
-        # Longer than for a call: a broker that restarts takes up to 12 s, and there is nothing else to do meanwhile.
-        deadline = self._clock.monotonic() + 4 * self._budget_s
+        told_at = self._clock.monotonic()
         while True:
             producer = self._new_producer()
             try:
@@ -298,12 +306,19 @@ class Transactions:
                     producer.init(self._budget_s)
             except (Retry, NewProducer, Abort) as error:
                 producer.discard()
-                if self._clock.monotonic() > deadline or self._stopping():
-                    raise Stop(f"no transactional producer could be started: {error}") from error
+                self.waiting = True
+                now = self._clock.monotonic()
+                if (deadline is not None and now > deadline) or self._stopping():
+                    asked = "does Kafka answer (setting kafka.bootstrap_servers)?"
+                    raise Stop(f"no transactional producer could be started: {error}; {asked}") from error
+                if now > told_at + _TELL_AGAIN_S:
+                    told_at = now
+                    self._log.warning("waiting for Kafka (setting kafka.bootstrap_servers)", reason=str(error))
                 self._clock.sleep(_PAUSE_S)
                 continue
             producer.disturbed()  # what happened while it started is no matter
             self._producer = producer
+            self.waiting = False
             return
 
     def _count(self, result: str) -> None:

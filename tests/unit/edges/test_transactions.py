@@ -286,6 +286,39 @@ def test_a_producer_that_cannot_be_started_ends_the_process(world: World) -> Non
         world.new_transactions()
 
 
+def test_a_broker_that_goes_away_is_waited_for_however_long_it_takes(world: World) -> None:
+    world.carry_out(1)
+    seen: list[tuple[str, bool]] = []
+
+    def away(step: str) -> None:
+        seen.append((step, world.transactions.waiting))
+        if step in ("send_offsets", "init") and len(seen) < 40:
+            world.later_s += 600.0
+            raise Retry("away")
+
+    world.broker.fault = away
+    world.carry_out(2)
+    inits = [waiting for step, waiting in seen if step == "init"]
+    assert (len(inits) > 30, set(inits)) == (True, {True})
+    assert (world.seqs(0), world.transactions.waiting) == ([1, 2], False)
+
+
+def test_who_waits_for_the_broker_and_is_asked_to_stop_stops(world: World) -> None:
+    world.carry_out(1)
+    asked: list[str] = []
+
+    def away(step: str) -> None:
+        asked.append(step)
+        if step in ("send_offsets", "init"):
+            world.later_s += 1.0
+            raise Retry("away")
+
+    world.broker.fault = away
+    world.transactions._stopping = lambda: len(asked) > 20
+    with pytest.raises(Stop, match="does Kafka answer"):
+        world.carry_out(2)
+
+
 def _always(name: str) -> Callable[[str], None]:
     def fault(step: str) -> None:
         if step == name:
