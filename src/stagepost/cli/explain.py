@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class Known:
     """With ``--history`` or ``--events``."""
     outcomes: list[Outcome] = field(default_factory=list)
     """What became of each of them; empty where that cannot be told."""
+    behind: str = ""
+    """What to say of the clock where the time of day is further on."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -137,6 +140,7 @@ def _from_events(contact: str, path: Path, events: str, bad: BadLines) -> Known 
 
 
 def from_redis(contact: str, settings: Settings) -> Known | None:
+    from stagepost.events import MINUTE
     from stagepost.journey.compile import compile_program
     from stagepost.wiring import running_journeys
 
@@ -158,7 +162,11 @@ def from_redis(contact: str, settings: Settings) -> Known | None:
     in_force = [stored[version] for version in activation.versions.items() if version in stored]
     older = [(name, version) for name, counts in activation.stays.items() for version in counts]
     program = compile_program(in_force, [stored[version] for version in older if version in stored])
-    return Known(state, program, running.clock, moves, stored)
+    # The worker's clock stands while a partition has no records, until it is idle for long enough.
+    idle = int(settings.engine.idle_after)
+    behind = time.time() * 1_000_000 - running.clock > MINUTE
+    told = f" (the partition's clock; without records it goes on after {idle} s, if a worker runs)" if behind else ""
+    return Known(state, program, running.clock, moves, stored, behind=told)
 
 
 def read_history(contact: str, settings: Settings) -> Past:
@@ -199,7 +207,7 @@ def _print(known: Known, contact: str, journey: str | None, as_json: bool) -> No
             whole["events"] = [_event_json(known, chosen, *lived) for lived in _lived(known)]
         json_data(whole)
         return
-    data(f"as of {rfc3339(known.clock)}")
+    data(f"as of {rfc3339(known.clock)}{known.behind}")
     for each in chosen:
         _print_standing(known, contact, each)
     if known.events:

@@ -99,10 +99,10 @@ def add_to(app: typer.Typer) -> None:
             movement = _over_contacts(running, partitions, after)
         _print(changes, movement, as_json)
         if not movement.looked_at:
-            if not changes:
-                why = "nothing changes"
-            elif events is not None:
+            if events is not None:
                 why = "the events make none"
+            elif old and not changes:
+                why = "nothing changes"
             elif old and not any(journey.name in old for journey in new):
                 why = "none of these journeys is running yet"
             else:

@@ -69,7 +69,8 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Run a role until SIGTERM or Ctrl-C.
 
-        A second signal ends it at once.
+        A second signal ends it at once. With all, a role that fails is started again after a pause, and one that ends
+        by itself or has wrong settings ends them all.
 
         Logs go to standard error, as JSON unless that is a terminal (--json: always).
 

@@ -438,8 +438,9 @@ class Doctor:
 
 
 _UNREACHABLE = {
-    "broker": "start it, or give its address with --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS",
-    "redis": "start it, or give its address with --redis or STAGEPOST_REDIS__URL",
+    "broker": "start it, or give its address with --kafka or STAGEPOST_KAFKA__BOOTSTRAP_SERVERS, and as "
+    "kafka.librdkafka what it asks for (security.protocol, sasl.*)",
+    "redis": "start it, or give its address and password with --redis or STAGEPOST_REDIS__URL",
     "transactions": "kafka-acls --add --operation Write --operation Describe --transactional-id PREFIX",
 }
 
@@ -549,7 +550,10 @@ def sample_findings(records: Sequence[Record], partitions: int) -> Iterator[Find
         f"{misplaced} of {len(good)} lie where their contact does not belong, and are rerouted"
         if misplaced
         else f"{len(good)} lie where murmur2 of their contact puts them",
-        "key = contact id, and partitioner=murmur2_random in librdkafka's clients" if misplaced else "",
+        "key = contact id, and partitioner=murmur2_random in librdkafka's clients; records from before a repartition "
+        "lie where they lay, and are processed already"
+        if misplaced
+        else "",
     )
     seen: dict[str, Counter[str]] = {}
     for _, event in good:

@@ -27,6 +27,7 @@ from stagepost.engine.intake import read_event
 from stagepost.engine.plan import Topic
 from stagepost.events import DAY, Reason, Rejected, rfc3339, stable_id
 from stagepost.journey.state import unpack
+from stagepost.wording import counted
 
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -223,7 +224,7 @@ class Eraser:
                 break
             time.sleep(_LOOK_S)
         if whole and not live:
-            told(f"journey.contacts: {tombstones} tombstones, no membership left")
+            told(f"journey.contacts: {counted(tombstones, 'tombstone')}, no membership left")
         return Progress(state, mirror, tombstones, live, whole)
 
     def remains(self, at: int) -> list[Remains]:

@@ -34,7 +34,7 @@ from stagepost.edges.watchdog import Watchdog
 from stagepost.edges.work import MirrorRefused, NewApplier, Owned, StatefulWork, StatelessWork, Work
 from stagepost.engine.attempts import Care, after_commit, after_refusal, attempt, unfit
 from stagepost.engine.dead_letter_guard import DeadLetterGuard, GuardConfig
-from stagepost.engine.dead_letters import offset_of
+from stagepost.engine.dead_letters import offset_of, reason_of
 from stagepost.engine.plan import DEAD_LETTERS, PartitionPlan, Record, Stateful, Stateless, Topic
 
 _POLL_S = 0.1
@@ -705,14 +705,17 @@ class Runner:
 
     def _watched(self, plan: PartitionPlan, batch: Sequence[Record]) -> PartitionPlan:
         guard = self._guards.setdefault(plan.partition, DeadLetterGuard(self._config.guard))
-        dead = {offset_of(emit) for emit in plan.emits if emit.topic in DEAD_LETTERS}
+        letters = [emit for emit in plan.emits if emit.topic in DEAD_LETTERS]
+        dead = {offset_of(letter) for letter in letters}
         places = [place for place, record in enumerate(batch) if record.offset in dead] if dead else ()
         why = guard.too_many(len(batch), places)
         if why is not None:
+            last = max(letters, key=offset_of)
             raise Stop(
-                f"partition {plan.partition} of {self._processor.input}: {why}. Nothing more is diverted until "
-                "somebody has looked: stagepost dlq ls; if all is as it should be, raise engine.dead_letter_share or "
-                "engine.dead_letter_run"
+                f"partition {plan.partition} of {self._processor.input}: {why}; the last at offset {offset_of(last)}, "
+                f"{reason_of(last)}. This batch is not diverted, nor what comes behind it, until somebody has looked "
+                "at the input (earlier ones: stagepost dlq ls); if all is as it should be, raise "
+                "engine.dead_letter_share or engine.dead_letter_run"
             )
         return plan
 

@@ -295,7 +295,7 @@ class Transactions:
         self._fresh()
 
     def _fresh(self, deadline: float | None = None) -> None:
-        """Without ``deadline`` the broker is waited for: what was computed meanwhile has passed to others is refused."""
+        """Without ``deadline`` the broker is waited for; what has passed to others meanwhile is refused later on."""
         self.close()
         self._replace_because = None
         told_at = self._clock.monotonic()

@@ -509,7 +509,7 @@ class StatefulWork:
 
     def staleness_s(self, owned: Owned, at: float) -> float:
         oldest = self._applier.oldest(owned.number)
-        return 0.0 if oldest is None else at - oldest
+        return 0.0 if oldest is None else max(0.0, at - oldest)  # it may have been queued since
 
     def released(self, owned: Owned) -> None:
         owned.given_up = True

@@ -28,11 +28,18 @@ def size_of(record: Record) -> int:
 
 
 _OFFSET = "__dlq.errors.offset"
+_MESSAGE = "__dlq.errors.message"
 
 
 def offset_of(letter: Emit) -> int:
     """Where the record of a dead letter lies. The last of several headers is ours."""
     return int(next(value for name, value in reversed(letter.headers) if name == _OFFSET and value is not None))
+
+
+def reason_of(letter: Emit) -> str:
+    """Why: the closed reason, and the detail. The last of several headers is ours."""
+    found = (value for name, value in reversed(letter.headers) if name == _MESSAGE and value is not None)
+    return next(found).decode()
 
 
 def dead_letter(
@@ -56,7 +63,7 @@ def dead_letter(
         (_OFFSET, str(record.offset).encode()),
         ("__dlq.errors.group", group.encode()),
         ("__dlq.errors.delivery.count", str(retries_of(record.headers) + 1).encode()),
-        ("__dlq.errors.message", f"{first.reason}: {detail}".encode()),
+        (_MESSAGE, f"{first.reason}: {detail}".encode()),
         ("stagepost-reason", first.reason.encode()),
         ("stagepost-detail", detail.encode()),
     )
