@@ -382,6 +382,36 @@ def test_a_broker_that_freezes_in_a_transaction_leaves_its_outcome_to_be_read(
     stream.check()
 
 
+def test_a_broker_that_stays_away_is_waited_for_by_a_worker_that_says_so(
+    breakable_kafka: LocalKafka, redis_url: str, topic_prefix: str, make_topics: MakeTopics
+) -> None:
+    stream = Stream(breakable_kafka.bootstrap, redis_url, make_topics(topic_prefix, PARTITIONS))
+    times = 0
+
+    def freeze(name: str) -> None:
+        nonlocal times
+        times += name == "before_offsets"
+        if name == "before_offsets" and times == 2:
+            os.kill(breakable_kafka.pid, signal.SIGSTOP)
+            # Longer than a producer is tried to be started when the process begins.
+            threading.Timer(20, os.kill, (breakable_kafka.pid, signal.SIGCONT)).start()
+
+    runner = stream.runner(failpoint=freeze)
+    with running(runner):
+        stream.send(100)
+        stream.await_moves(100)
+        stream.send(100)
+        until = time.monotonic() + 15
+        while not any("Kafka does not answer" in reason for reason in runner.status.not_ready):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        stream.await_moves(200, within_s=60)
+        while runner.status.not_ready:
+            assert time.monotonic() < until + 60
+            time.sleep(0.1)
+    stream.check()
+
+
 def test_a_broker_that_is_killed_and_comes_back_costs_nothing(
     breakable_kafka: LocalKafka,
     redis_url: str,
