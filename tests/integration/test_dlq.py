@@ -58,6 +58,7 @@ def test_what_was_refused_for_a_wrong_secret_is_sent_back_once_and_read_when_the
         assert (found["chosen"], found["retried"], len(found["failed"]), found["waiting"]) == (4, 4, 1, [])
         again = installation.cli("dlq", "retry", "email.raw.dlq", "--reason", "signature", "--json")
         assert json.loads(again.stdout)["chosen"] == 0
+        assert b"left alone: 4 retried before (--again)" in again.stderr
     assert [read.json()["message"] for read in installation.read("email.events")] == ["m-0", "m-1", "m-2"]
     [failed] = [letter for letter in listed(installation) if letter["retries"]]
     assert (failed["reason"], failed["place"]) == ("undecodable", found["failed"][0]["now"])

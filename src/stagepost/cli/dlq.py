@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,6 +161,9 @@ def add_to(app: typer.Typer) -> None:
                 if letter.record.topic in SOURCES and not letter.omitted and (again or letter.place not in retried)
             ][:limit]
             left = len(letters) - len(chosen)
+            if left:
+                places = {letter.place for letter in chosen}
+                note(f"left alone: {_left_alone((e for e in letters if e.place not in places), retried, again)}")
             if dry_run or not chosen:
                 _report(as_json, {"chosen": len(chosen), "left": left, "retried": 0, "failed": [], "waiting": []})
                 return
@@ -282,6 +285,23 @@ def _time(letter: DeadLetter) -> str:
 def _shown(value: bytes | None) -> str | None:
     """A header as text; bytes that are none are escaped."""
     return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+def _left_alone(letters: Iterable[DeadLetter], retried: frozenset[str], again: bool) -> str:
+    """Why dead letters are not sent back, counted."""
+    from stagepost.engine.retries import SOURCES
+
+    counts: Counter[str] = Counter()
+    for letter in letters:
+        if letter.record.topic not in SOURCES:
+            counts["made anew by their role"] += 1
+        elif letter.omitted:
+            counts["without the original, which was too large to be carried on"] += 1
+        elif letter.place in retried and not again:
+            counts["retried before (--again)"] += 1
+        else:
+            counts["beyond --limit"] += 1
+    return ", ".join(f"{n:,} {why}" for why, n in counts.most_common())
 
 
 def _report(as_json: bool, found: dict[str, Any]) -> None:
