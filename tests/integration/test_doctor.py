@@ -65,7 +65,7 @@ def test_a_working_installation_has_no_failed_check(installation: Installation) 
     with installation.running("journey"):
         code, found = examined(installation)
     assert (0, []) == (code, [(name, each) for name, all_ in found.items() for each in all_ if each[0] == "fail"])
-    assert ("ok", f"{installation.prefix}stagepost.journey: 1 members") in found["groups"]
+    assert ("ok", f"{installation.prefix}stagepost.journey: 1 member") in found["groups"]
     assert "ok" == found["state"][0][0]
     assert found["events"] == [("ok", "8 of the newest 8 can be read")]
     assert found["keys"] == [("ok", "8 lie where murmur2 of their contact puts them")]
