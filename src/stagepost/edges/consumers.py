@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stagepost.edges.errors import Drop, RecordsGone, Stop, Unstable, of_kafka
+from stagepost.edges.group_offsets import metadata_of
 from stagepost.edges.lifeline import Lifeline
 from stagepost.edges.ports import Bounds, Change, ChangeKind, Committed, Membership, StateRecord, decode_committed
 from stagepost.edges.topics import TopicNames
@@ -153,7 +154,7 @@ class KafkaIntake:
             [found] = self._consumer.committed([TopicPartition(self._name, partition)], timeout_s)
         if found.error is not None:
             raise Unstable(f"{doing}: {found.error.str()}")
-        return None if found.offset < 0 else decode_committed(found.offset, found.metadata)
+        return None if found.offset < 0 else decode_committed(found.offset, metadata_of(found))
 
     def first_offset(self, partition: int, start_from: str | int) -> int:
         place = TopicPartition(self._name, partition)

@@ -33,7 +33,15 @@ class GroupOffsets:
         for each in found:
             if each.error is not None:
                 raise KafkaException(each.error)
-        return {each.partition: (each.offset, each.metadata) for each in found if each.offset >= 0}
+        return {each.partition: (each.offset, metadata_of(each)) for each in found if each.offset >= 0}
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def metadata_of(committed: TopicPartition) -> str | None:
+    """What stands beside a committed offset; empty where it is no text, hence of another program (Kafka Streams)."""
+    try:
+        return committed.metadata
+    except UnicodeDecodeError:
+        return ""

@@ -32,6 +32,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from stagepost.edges.admin import group_members
 from stagepost.edges.errors import Stop
+from stagepost.edges.group_offsets import metadata_of
 from stagepost.edges.kafka_log import KafkaLog, KafkaSettings
 from stagepost.edges.pieces import Pieces
 from stagepost.edges.ports import (
@@ -242,7 +243,7 @@ class Repartition:
         [found] = self._group.committed([place], _ASK_S)
         if found.error is not None:
             raise Stop(f"{place.topic}[{partition}]: the committed offset is undecided: {found.error.str()}")
-        return None if found.offset < 0 else decode_committed(found.offset, found.metadata)
+        return None if found.offset < 0 else decode_committed(found.offset, metadata_of(found))
 
     def _unprocessed(self, partition: int) -> int:
         """Records of the input beyond the committed offset."""
