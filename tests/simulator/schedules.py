@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import structlog
 from tests.simulator.invariants import Violation
 from tests.simulator.mirrors import Keeper
 from tests.simulator.variants import VARIANTS
@@ -43,12 +44,16 @@ def play(
     """One schedule. ``tell`` is given its trace as it goes on; ``keeper``: of the mirror, else it is in memory."""
     world = World(seed, VARIANTS[variant], tell, keeper)
     played = Played(1, world.happened)
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # workers tell of every fault
     try:
         world.play(STEPS)
     except Violation as violation:
         played.failed[seed] = f"violated: {violation}"
     except Exception as error:
         played.failed[seed] = f"{type(error).__name__}: {error}"
+    finally:
+        structlog.configure(**before)
     return played
 
 

@@ -16,7 +16,6 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-import structlog
 from tests.integration.counting import Counting, runner_config
 from tests.simulator.invariants import GROUP, Observer, Sent, Violation, require
 from tests.simulator.mirrors import InMemory, Keeper
@@ -31,8 +30,6 @@ from stagepost.edges.runner import Runner
 from stagepost.edges.watchdog import Watchdog
 from stagepost.engine.plan import Emit, Topic
 from stagepost.events import murmur2_partition
-
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 SESSION_S = 15.0
 TRANSACTION_S = 6.0
