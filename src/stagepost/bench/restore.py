@@ -93,7 +93,7 @@ def bench_restore(
             restored = _Restoring(rig)
             jobs = [
                 Job("reader", contacts, lambda: None, lambda _: restored.read(contacts)),
-                Job("restore", contacts, rig.empty_redis, lambda _: restored.restore(contacts)),
+                Job("restore", contacts, rig.empty_redis, lambda _: restored.restore()),
             ]
             try:
                 reader, restore = measure(jobs, rounds, lambda done, of: progress("measuring", done, of))
@@ -211,7 +211,7 @@ class _Restoring:
         if found != contacts:
             raise JobFailed(f"{found} states were read, {contacts} written")
 
-    def restore(self, contacts: int) -> None:
+    def restore(self) -> None:
         """Every partition into the mirror, in turn as the loop does."""
         readers = Readers(self._log, Topic.STATE)
         settings = RestoreSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,19 +151,16 @@ def add_to(app: typer.Typer) -> None:
         Example: stagepost dlq retry email.raw.dlq --reason signature --since 2h --dry-run
         """
         from stagepost.edges.retrying import Retrier
-        from stagepost.engine.retries import SOURCES
 
         with _opened(config, kafka, prefix) as (scanner, (settings, names)):
             letters, retried = _chosen(scanner, topic, reason, since)
-            chosen = [
-                letter
-                for letter in letters
-                if letter.record.topic in SOURCES and not letter.omitted and (again or letter.place not in retried)
-            ][:limit]
+            reasons = [_why_left(letter, retried, again) for letter in letters]
+            sendable = [letter for letter, why in zip(letters, reasons, strict=True) if why is None]
+            chosen = sendable[:limit]
             left = len(letters) - len(chosen)
             if left:
-                places = {letter.place for letter in chosen}
-                note(f"left alone: {_left_alone((e for e in letters if e.place not in places), retried, again)}")
+                counts = Counter([why for why in reasons if why] + ["beyond --limit"] * (len(sendable) - len(chosen)))
+                note(f"left alone: {', '.join(f'{n:,} {why}' for why, n in counts.most_common())}")
             if dry_run or not chosen:
                 _report(as_json, {"chosen": len(chosen), "left": left, "retried": 0, "failed": [], "waiting": []})
                 return
@@ -287,21 +284,15 @@ def _shown(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
-def _left_alone(letters: Iterable[DeadLetter], retried: frozenset[str], again: bool) -> str:
-    """Why dead letters are not sent back, counted."""
+def _why_left(letter: DeadLetter, retried: frozenset[str], again: bool) -> str | None:
+    """Why a dead letter is not sent back; None: it can be."""
     from stagepost.engine.retries import SOURCES
 
-    counts: Counter[str] = Counter()
-    for letter in letters:
-        if letter.record.topic not in SOURCES:
-            counts["made anew by their role"] += 1
-        elif letter.omitted:
-            counts["without the original, which was too large to be carried on"] += 1
-        elif letter.place in retried and not again:
-            counts["retried before (--again)"] += 1
-        else:
-            counts["beyond --limit"] += 1
-    return ", ".join(f"{n:,} {why}" for why, n in counts.most_common())
+    if letter.record.topic not in SOURCES:
+        return "made anew by their role"
+    if letter.omitted:
+        return "without the original, which was too large to be carried on"
+    return "retried before (--again)" if letter.place in retried and not again else None
 
 
 def _report(as_json: bool, found: dict[str, Any]) -> None:

@@ -109,6 +109,8 @@ def _print_funnels(
     from rich.console import Console
     from rich.table import Table
 
+    from stagepost.cli.explain import move_text
+    from stagepost.engine.story import told_of
     from stagepost.journey.compile import compile_program
     from stagepost.journey.simulate import Funnel, Simulation
 
@@ -120,8 +122,7 @@ def _print_funnels(
         if len(shown) < SHOWN_MOVES:
             cause = f"  {move.cause.type} {move.cause.id}" if move.cause is not None else ""
             journey = f"{move.journey}: " if len(definitions) > 1 else ""
-            moved = f"stall in {move.to}" if move.kind == "stall" else f"{move.from_ or 'none'} -> {move.to}"
-            shown.append(f"{move.at}  {move.contact}  {journey}{moved}  ({move.rule}){cause}")
+            shown.append(f"{move.at}  {move.contact}  {journey}{move_text(told_of(move))}  ({move.rule}){cause}")
         else:
             more += 1
     console = Console(highlight=False)

@@ -599,7 +599,7 @@ class Runner:
         chosen = self._chosen(todo)
         plans = self._plans(chosen)
         self._at("after_read")
-        taken = {**chosen.batches, **{p.partition: _taken(p, chosen.batches.get(p.partition, ())) for p in plans}}
+        taken = {**chosen.batches, **{p.partition: _taken(p, chosen.batches.get(p.partition, [])) for p in plans}}
         done = {number: len(taken.get(number, ())) for number in (*chosen.batches, *chosen.ticks)}
         if not plans:
             return done
@@ -683,7 +683,7 @@ class Runner:
             if plan.after:
                 self._publisher.publish(plan.after)
 
-    def _plan(self, partition: int, batch: Sequence[Record]) -> PartitionPlan | None:
+    def _plan(self, partition: int, batch: list[Record]) -> PartitionPlan | None:
         work, owned, end = self._work_of(), self._running[partition], batch[-1].offset + 1
         try:
             if owned.fresh or (owned.care is not None and owned.care.deaths):
@@ -825,8 +825,8 @@ class Runner:
         self._watchdog.close()
 
 
-def _taken(plan: PartitionPlan, batch: Sequence[Record]) -> list[Record]:
+def _taken(plan: PartitionPlan, batch: list[Record]) -> list[Record]:
     """The records of a batch that a Plan is done with: the first ones, and nearly always all."""
     if batch and plan.next_offset > batch[-1].offset:
-        return list(batch)
+        return batch
     return [record for record in batch if record.offset < plan.next_offset]
